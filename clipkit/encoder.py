@@ -1,0 +1,197 @@
+"""The Encoder protocol, and what all encoders share: batching, checks, unit length.
+
+A backend inherits `BaseEncoder` and says how one batch becomes numbers. Everything that callers rely on
+(float32, unit rows, input order, one row per input, errors that name a position) is done here, once.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Vectors: TypeAlias = NDArray[np.float32]
+"""Embeddings as rows: shape (n, dim), float32, each row of unit length."""
+
+Pixels: TypeAlias = NDArray[Any]
+"""One picture as its encoder wants it: shape and dtype are that encoder's own business."""
+
+ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image | NDArray[Any]"
+"""A path, the bytes of an image file, a PIL image, or an array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)."""
+
+T = TypeVar("T")
+
+
+class TextCutWarning(UserWarning):
+    """Texts were longer than the model's context and were cut; the message says how many and which."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """What turns texts and images into rows of one space.
+
+    `name` is the spec that `load_encoder` takes to make it again, `dim` the length of a row, `modalities`
+    the inputs it takes, a subset of {"text", "image"}. Two encoders of equal `fingerprint` give the same
+    rows: it covers the weights, the architecture and the preprocessing. `image_size` is the longer edge in
+    pixels that `preprocess` reduces to, so that a decoder need not produce much more.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def modalities(self) -> frozenset[str]: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def texts_cut(self) -> int: ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors: ...
+    def encode_images(self, images: Sequence[ImageInput]) -> Vectors: ...
+    def preprocess(self, image: Image) -> Pixels: ...
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> Vectors: ...
+
+
+class BaseEncoder(ABC):
+    """The shared half of every encoder. A backend sets the attributes and fills in the three `_` methods.
+
+    `texts_cut` counts the texts that were longer than the model's context since it was loaded.
+    """
+
+    name: str
+    dim: int
+    modalities: frozenset[str]
+    fingerprint: str
+    image_size: int = 0
+    batch_size: int = 32
+    upright: bool = True
+    texts_cut: int = 0
+
+    @abstractmethod
+    def _text_batch(self, texts: list[str]) -> NDArray[Any]:
+        """Rows (n, dim), any float dtype, any length, for up to `batch_size` texts."""
+
+    @abstractmethod
+    def _pixel_batch(self, pixels: list[Pixels]) -> NDArray[Any]:
+        """Rows (n, dim), any float dtype, any length, for up to `batch_size` outputs of `preprocess`."""
+
+    @abstractmethod
+    def preprocess(self, image: Image) -> Pixels:
+        """The upright RGB picture as `encode_pixels` wants it. Safe to call from several threads."""
+
+    def _overlong(self, texts: list[str]) -> list[int]:
+        """Positions in `texts` of those that exceed the model's context length."""
+        return []
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Embeddings of `texts`: (n, dim) float32 unit rows in input order.
+
+        Texts beyond the context length are cut, counted in `texts_cut`, and named by a TextCutWarning.
+        Raises InvalidInput, with its position, for an input that is not a string or not valid Unicode.
+        """
+        self._require("text")
+        if isinstance(texts, str):
+            raise InvalidInput(f"encode_texts takes a list of strings, not one string: [{texts!r}]")
+        checked = [_checked_text(text, position) for position, text in enumerate(texts)]
+        self._note_cut(self._overlong(checked), len(checked))
+        return self._rows(checked, self._text_batch)
+
+    def encode_images(self, images: Sequence[ImageInput]) -> Vectors:
+        """Embeddings of `images`: (n, dim) float32 unit rows in input order.
+
+        Raises ImageError, with its position, for an input that cannot be read as an image.
+        """
+        self._require("image")
+        if isinstance(images, str | bytes | os.PathLike):
+            raise InvalidInput("encode_images takes a list of images, not one image: put it into a list")
+        return self._rows((self._opened(image, i) for i, image in enumerate(images)), self._pixel_batch)
+
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> Vectors:
+        """Embeddings of pictures that went through `preprocess`: (n, dim) float32 unit rows in input order."""
+        self._require("image")
+        return self._rows(pixels, self._pixel_batch)
+
+    def _opened(self, image: ImageInput, position: int) -> Pixels:
+        from clipkit.images import open_image
+
+        try:
+            return self.preprocess(open_image(image, upright=self.upright, reduce_to=self.image_size))
+        except InvalidInput as error:
+            raise type(error)(error.reason, position=position) from error
+
+    def _rows(self, inputs: Iterable[T], encode: Callable[[list[T]], NDArray[Any]]) -> Vectors:
+        rows = [np.empty((0, self.dim), np.float32)]
+        done = 0
+        for batch in batched(inputs, self.batch_size):
+            rows.append(unit_rows(encode(batch), len(batch), self.dim, first=done))
+            done += len(batch)
+        return np.concatenate(rows)
+
+    def _require(self, modality: str) -> None:
+        if modality not in self.modalities:
+            can = " and ".join(sorted(self.modalities))
+            raise InvalidInput(f"{self.name} embeds {can} only: choose a model that embeds {modality}s too")
+
+    def _note_cut(self, positions: list[int], total: int) -> None:
+        if not positions:
+            return
+        self.texts_cut += len(positions)
+        shown = ", ".join(map(str, positions[:5])) + (", ..." if len(positions) > 5 else "")
+        warnings.warn(
+            f"{len(positions)} of {total} texts are longer than the context of {self.name} and were cut: "
+            f"positions {shown}",
+            TextCutWarning,
+            stacklevel=3,
+        )
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to `size` items, in order."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def unit_rows(raw: NDArray[Any], n: int, dim: int, *, first: int = 0) -> Vectors:
+    """`raw` as float32 rows of unit length, shape (n, dim).
+
+    Raises InvalidInput, naming the input (counted from `first`), if a row is missing, not finite, or zero:
+    such a row has no direction to search by.
+    """
+    rows = np.asarray(raw, dtype=np.float32)
+    if rows.shape != (n, dim):
+        raise InvalidInput(f"the encoder gave rows of shape {rows.shape} for {n} inputs of dimension {dim}")
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)  # (n, 1); no overflow in float64
+    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0.0))
+    if bad.size:
+        value = "zero" if norms[bad[0], 0] == 0.0 else "not finite"
+        raise InvalidInput(f"its embedding is {value}, so it has no direction", position=first + int(bad[0]))
+    return (rows / norms).astype(np.float32)
+
+
+def _checked_text(text: object, position: int) -> str:
+    if not isinstance(text, str):
+        raise InvalidInput(f"a text must be a string, not {type(text).__name__}", position=position)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"the text is not valid Unicode (a lone surrogate at character {error.start}); "
+            "decode its bytes with the right encoding first",
+            position=position,
+        ) from None
+    return text
