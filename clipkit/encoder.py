@@ -67,7 +67,7 @@ class Encoder(Protocol):
 
 
 class BaseEncoder(ABC):
-    """The shared half of every encoder. A backend sets the attributes and fills in the three `_` methods.
+    """The shared half of every encoder. A backend sets the attributes and fills in the `_` methods.
 
     `texts_cut` counts the texts that were longer than the model's context since it was loaded.
     """
@@ -93,9 +93,9 @@ class BaseEncoder(ABC):
     def preprocess(self, image: Image) -> Pixels:
         """The upright RGB picture as `encode_pixels` wants it. Safe to call from several threads."""
 
+    @abstractmethod
     def _overlong(self, texts: list[str]) -> list[int]:
         """Positions in `texts` of those that exceed the model's context length."""
-        return []
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embeddings of `texts`: (n, dim) float32 unit rows in input order.
@@ -121,7 +121,7 @@ class BaseEncoder(ABC):
         return self._rows((self._opened(image, i) for i, image in enumerate(images)), self._pixel_batch)
 
     def encode_pixels(self, pixels: Sequence[Pixels]) -> Vectors:
-        """Embeddings of pictures that went through `preprocess`: (n, dim) float32 unit rows in input order."""
+        """Embeddings of pictures from `preprocess`: (n, dim) float32 unit rows in input order."""
         self._require("image")
         return self._rows(pixels, self._pixel_batch)
 
@@ -180,7 +180,8 @@ def unit_rows(raw: NDArray[Any], n: int, dim: int, *, first: int = 0) -> Vectors
     if bad.size:
         value = "zero" if norms[bad[0], 0] == 0.0 else "not finite"
         raise InvalidInput(f"its embedding is {value}, so it has no direction", position=first + int(bad[0]))
-    return (rows / norms).astype(np.float32)
+    unit: Vectors = (rows / norms).astype(np.float32)
+    return unit
 
 
 def _checked_text(text: object, position: int) -> str:
