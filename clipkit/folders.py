@@ -1,0 +1,197 @@
+"""Walk folders, find the image files in them, and tell what has changed since they were indexed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
+
+from clipkit.errors import InvalidInput
+from clipkit.images import SUFFIXES
+
+SYSTEM_FOLDERS = frozenset({"@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX", "System Volume Information"})
+"""Where network storages and operating systems keep thumbnails and waste of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file as one `stat` shows it. Its id is its absolute path, see `path_to_id`."""
+
+    id: str
+    size_bytes: int
+    mtime_ns: int
+
+    @property
+    def path(self) -> str:
+        return id_to_path(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What a walk found, each file once, and what it could not enter: (id, reason)."""
+
+    roots: tuple[str, ...]
+    files: list[FoundFile] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which files a walk takes. Patterns are shell globs that ignore case.
+
+    A pattern without `/` is held against file names, one with `/` against paths below the root, where `*`
+    also crosses folders. With no patterns, every file whose suffix is an image's is taken. An excluded
+    folder is not entered. Names that start with a dot are left out unless `hidden`.
+    """
+
+    patterns: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    hidden: bool = False
+
+    def takes(self, name: str, below_root: str) -> bool:
+        if self.leaves_out(name, below_root):
+            return False
+        if self.patterns:
+            return _matches(self.patterns, name, below_root)
+        return os.path.splitext(name)[1].lower() in SUFFIXES
+
+    def leaves_out(self, name: str, below_root: str) -> bool:
+        if name.startswith(".") and not self.hidden:
+            return True
+        return name in SYSTEM_FOLDERS or _matches(self.excludes, name, below_root)
+
+
+def walk(roots: Sequence[str | os.PathLike[str]], selection: Selection | None = None) -> Walk:
+    """Every selected file under the given folders, and every file given itself, in a stable order.
+
+    Folders are resolved first, so that one photo has one id whichever way leads to it. A link to a file is
+    a file; a link to a folder is entered unless what it points to lies under one of the roots anyway, which
+    also ends loops. Raises InvalidInput for a root that does not exist.
+    """
+    chosen = selection or Selection()
+    resolved = [_resolved(root) for root in roots]
+    found = Walk(_outermost(resolved))
+    for root in found.roots:
+        if os.path.isdir(root):
+            _walk_folder(root, chosen, found)
+        else:
+            status = os.stat(root)
+            found.files.append(FoundFile(path_to_id(root), status.st_size, status.st_mtime_ns))
+    return found
+
+
+def _walk_folder(root: str, selection: Selection, found: Walk) -> None:
+    entered: set[str] = set()  # real paths of linked folders outside the roots
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            found.unreadable.append((path_to_id(folder), f"folder cannot be listed: {error.strerror}"))
+            continue
+        folders: list[str] = []
+        for entry in entries:
+            below_root = entry.path[len(root) :].lstrip("/")
+            if _is_folder(entry):
+                if not selection.leaves_out(entry.name, below_root) and _may_enter(entry, found, entered):
+                    folders.append(entry.path)
+            elif selection.takes(entry.name, below_root):
+                _take(entry, found)
+        pending.extend(reversed(folders))
+
+
+def _take(entry: os.DirEntry[str], found: Walk) -> None:
+    identity = path_to_id(entry.path)
+    try:
+        status = entry.stat()
+    except OSError as error:
+        reason = "is a link to a missing file" if entry.is_symlink() else f"has no status: {error.strerror}"
+        found.unreadable.append((identity, reason))
+        return
+    found.files.append(FoundFile(identity, status.st_size, status.st_mtime_ns))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that cannot be followed: `_take` reports it
+        return False
+
+
+def _may_enter(entry: os.DirEntry[str], found: Walk, entered: set[str]) -> bool:
+    if not entry.is_symlink():
+        return True
+    target = os.path.realpath(entry.path)
+    if target in entered or any(is_under(target, root) or is_under(root, target) for root in found.roots):
+        return False
+    entered.add(target)
+    return True
+
+
+def is_under(path: str, root: str) -> bool:
+    """Whether `path` is `root` or lies below it; both absolute."""
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def has_vanished(path: str, roots: Sequence[str]) -> bool:
+    """Whether the file is gone for certain: it is not there, while the root above it is and can be read."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return any(is_under(path, root) and os.path.exists(root) for root in roots)
+    except OSError:
+        return False
+    return False
+
+
+def path_to_id(path: str | os.PathLike[str]) -> str:
+    """The id of a file: its absolute path, or a `file://` URI where that is not UTF-8, so no byte is lost."""
+    text = os.path.abspath(os.fspath(path))  # not Path.resolve: links stay
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # undecodable bytes arrive as lone surrogates
+        return "file://" + quote(os.fsencode(text))
+    return text
+
+
+def id_to_path(identity: str) -> str:
+    """The path that `path_to_id` made this id from."""
+    if identity.startswith("file://"):
+        return os.fsdecode(unquote_to_bytes(identity.removeprefix("file://")))
+    return identity
+
+
+def id_prefixes(root: str) -> Iterator[str]:
+    """What the ids of files below `root` start with: a path, or for names that are not UTF-8 a URI."""
+    base = os.fsencode(root.rstrip("/") + "/")
+    yield path_to_id(root).rstrip("/") + "/"
+    yield "file://" + quote(base)
+
+
+def _resolved(root: str | os.PathLike[str]) -> str:
+    path = os.path.realpath(Path(root).expanduser())
+    if not os.path.exists(path):
+        raise InvalidInput(
+            f"{os.fspath(root)} does not exist. If it is on a disk that is not mounted, mount it first: "
+            "nothing was changed"
+        )
+    return path
+
+
+def _outermost(roots: Sequence[str]) -> tuple[str, ...]:
+    """The roots without repeats and without those that lie below another, in the given order."""
+    unique = list(dict.fromkeys(roots))
+    return tuple(a for a in unique if not any(a != b and is_under(a, b) for b in unique))
+
+
+def _matches(patterns: Sequence[str], name: str, below_root: str) -> bool:
+    for pattern in patterns:
+        subject = below_root if "/" in pattern else name
+        if fnmatchcase(subject.lower(), pattern.lower()):
+            return True
+    return False

@@ -1,0 +1,246 @@
+"""Query: what to look for, as a sum of weighted texts, images, vectors and stored items.
+
+In Python:     Query.text("beach") + 0.5 * Query.image("cat.jpg") - Query.text("people")
+In one line:   beach + 0.5*image:cat.jpg - people            (its grammar is in queryline.py)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clipkit import queryline
+from clipkit.encoder import Encoder, ImageInput, Vectors, unit_rows
+from clipkit.errors import InvalidInput, did_you_mean
+from clipkit.queryline import What
+
+# Below this share of the weights the sum is rounding noise of float32 rows, not a direction.
+_CANCELLED = 1e-6
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Part:
+    """One term of a query: what it is, its value, and its weight (negative: unlike it).
+
+    `value` is a str for text and id; a str (a path), bytes, PIL image or array for image; a tuple of
+    floats for vector. Arrays and PIL images are kept as they are, not copied.
+    """
+
+    what: What
+    value: Any
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.what not in _CHECKS:
+            raise InvalidInput(f"a part of a query is no {self.what!r}. {did_you_mean(self.what, _CHECKS)}")
+        object.__setattr__(self, "value", _CHECKS[self.what](self.value))
+        object.__setattr__(self, "weight", _checked_weight(self.weight))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Part):
+            return NotImplemented
+        if (self.what, self.weight) != (other.what, other.weight):
+            return False
+        if isinstance(self.value, np.ndarray) or isinstance(other.value, np.ndarray):
+            return type(self.value) is type(other.value) and np.array_equal(self.value, other.value)
+        return bool(self.value == other.value)
+
+    def __repr__(self) -> str:
+        return f"Part({self.what!r}, {_shown(self.value)!r}, weight={self.weight:g})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Query:
+    """What to look for: weighted parts, combined as unit vectors and normalised once.
+
+    Queries add, subtract, negate, and are multiplied or divided by a number. They are immutable, and
+    equal and hashable where their parts are (images given as paths are). `str(query)` is the one-line
+    form; `Query.parse` reads it back for texts, image paths and ids.
+    """
+
+    parts: tuple[Part, ...]
+
+    __array_ufunc__ = None  # np.float64(0.5) * query: NumPy leaves it to __rmul__
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.parts))
+        if not self.parts:
+            raise InvalidInput("a query needs at least one part: Query.text('beach')")
+
+    @classmethod
+    def text(cls, text: str) -> Query:
+        """A query for what `text` says. Raises InvalidInput if it is blank."""
+        return cls((Part("text", text),))
+
+    @classmethod
+    def image(cls, image: ImageInput) -> Query:
+        """A query for what looks like `image`: a path, file bytes, PIL image or array."""
+        return cls((Part("image", image),))
+
+    @classmethod
+    def vector(cls, vector: ArrayLike) -> Query:
+        """A query for the direction of `vector`, shape (dim,), any length but zero."""
+        return cls((Part("vector", vector),))
+
+    @classmethod
+    def item(cls, id: str) -> Query:
+        """A query for what is like the stored item `id`, by its stored vector."""
+        return cls((Part("id", id),))
+
+    @classmethod
+    def parse(cls, line: str) -> Query:
+        """The query that the one-line form `line` says. Raises QueryError, which points at the character."""
+        if not isinstance(line, str):
+            raise InvalidInput(f"Query.parse takes a string, not {type(line).__name__}")
+        return cls(tuple(Part(*term) for term in queryline.parse(line)))
+
+    def __add__(self, other: object) -> Query:
+        return Query(self.parts + other.parts) if isinstance(other, Query) else NotImplemented
+
+    def __sub__(self, other: object) -> Query:
+        return self + -other if isinstance(other, Query) else NotImplemented
+
+    def __neg__(self) -> Query:
+        return self * -1
+
+    def __mul__(self, factor: object) -> Query:
+        if not isinstance(factor, Real):
+            return NotImplemented
+        checked = _checked_weight(factor)
+        return Query(tuple(replace(part, weight=part.weight * checked) for part in self.parts))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: object) -> Query:
+        if not isinstance(divisor, Real):
+            return NotImplemented
+        checked = _checked_weight(divisor)
+        if checked == 0.0:
+            raise InvalidInput("a query cannot be divided by zero")
+        return Query(tuple(replace(part, weight=part.weight / checked) for part in self.parts))
+
+    def __str__(self) -> str:
+        return queryline.write((part.what, _shown(part.value), part.weight) for part in self.parts)
+
+    def __repr__(self) -> str:
+        return f"Query({str(self)!r})"
+
+    def resolve(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> NDArray[np.float32]:
+        """The unit vector to search by, shape (dim,).
+
+        `stored` gives the stored vectors of items by their ids, one row each, in order. Texts are embedded
+        in one batch, images in another. Raises InvalidInput if a vector does not fit or the parts cancel.
+        """
+        rows = np.empty((len(self.parts), encoder.dim), np.float64)
+        for what, embed in (
+            ("text", encoder.encode_texts),
+            ("image", lambda images: encoder.encode_images([_expanded(image) for image in images])),
+            ("vector", lambda vectors: _given(vectors, encoder.dim)),
+            ("id", stored),
+        ):
+            places = [i for i, part in enumerate(self.parts) if part.what == what]
+            if places:
+                rows[places] = _embedded([self.parts[i].value for i in places], embed, encoder.dim)
+        weights = np.array([part.weight for part in self.parts])  # (parts,)
+        largest = float(np.abs(weights).max()) or 1.0  # scaled by it, sums of huge weights stay finite
+        weights = weights / largest
+        total = weights @ rows  # (dim,)
+        norm = float(np.linalg.norm(total))
+        if norm <= _CANCELLED * float(np.abs(weights).sum()):
+            raise InvalidInput(f"the parts of the query cancel each other, so no direction is left: {self}")
+        direction: NDArray[np.float32] = np.asarray(total / norm, np.float32)
+        return direction
+
+
+def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> Vectors:
+    try:
+        rows = embed(values)
+    except InvalidInput as error:
+        if error.position is None:
+            raise
+        # The position counts parts of one kind, which nobody who wrote a query counts; the reason names it.
+        raise type(error)(error.reason) from error
+    return unit_rows(rows, len(values), dim)
+
+
+def _given(vectors: list[tuple[float, ...]], dim: int) -> Vectors:
+    for vector in vectors:
+        if len(vector) != dim:
+            raise InvalidInput(f"the query's vector has {len(vector)} numbers, the collection's have {dim}")
+    rows = np.array(vectors, np.float64)  # (n, dim)
+    return (rows / np.abs(rows).max(axis=1, keepdims=True)).astype(np.float32)  # 1e300 would not fit float32
+
+
+def _expanded(image: ImageInput) -> ImageInput:
+    # No shell expands the ~ in image:~/cat.jpg
+    if isinstance(image, str) and image.startswith("~") and not Path(image).exists():
+        return os.path.expanduser(image)  # noqa: PTH111 (Path raises where there is no such user)
+    return image
+
+
+def _checked_weight(weight: object) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, Real):
+        raise InvalidInput(f"a weight is a number, not {weight!r}")
+    try:
+        number = float(weight)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidInput(f"a weight must be finite, not {number}")
+    return number
+
+
+def _checked_string(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"a query's {name} is a string, not {type(value).__name__}")
+    if not value.strip():
+        raise InvalidInput(f"a query's {name} must not be blank: {value!r}")
+    return value
+
+
+def _checked_image(value: Any) -> Any:
+    if isinstance(value, str | os.PathLike):
+        return _checked_string(os.fsdecode(value), "image path")
+    if isinstance(value, bytes | np.ndarray) or hasattr(value, "getdata"):  # PIL, without importing it
+        return value
+    raise InvalidInput(
+        f"a query's image is a path, bytes, a PIL image or an array, not {type(value).__name__}"
+    )
+
+
+def _checked_vector(value: ArrayLike) -> tuple[float, ...]:
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"a query's vector must be numbers: {error}") from error
+    if numbers.ndim != 1 or not numbers.size:
+        raise InvalidInput(f"a query's vector is one row of shape (dim,), not {numbers.shape}")
+    if not np.isfinite(numbers).all():
+        place = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise InvalidInput(f"a query's vector must be finite; number {place} is {numbers[place]}")
+    if not numbers.any():
+        raise InvalidInput("a query's vector is all zeros, so it has no direction")
+    return tuple(numbers.tolist())
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "text": lambda value: _checked_string(value, "text"),
+    "image": _checked_image,
+    "vector": _checked_vector,
+    "id": lambda value: _checked_string(value, "id"),
+}
+
+
+def _shown(value: Any) -> str:
+    """`value` itself where the one-line form can hold it; else what stands for it there."""
+    if isinstance(value, str):
+        return value
+    return f"<{len(value)} numbers>" if isinstance(value, tuple) else f"<{type(value).__name__}>"
