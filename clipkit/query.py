@@ -156,8 +156,7 @@ class Query:
         norm = float(np.linalg.norm(total))
         if norm <= _CANCELLED * float(np.abs(weights).sum()):
             raise InvalidInput(f"the parts of the query cancel each other, so no direction is left: {self}")
-        direction: NDArray[np.float32] = np.asarray(total / norm, np.float32)
-        return direction
+        return np.asarray(total / norm, np.float32)
 
 
 def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> Vectors:
@@ -176,13 +175,14 @@ def _given(vectors: list[tuple[float, ...]], dim: int) -> Vectors:
         if len(vector) != dim:
             raise InvalidInput(f"the query's vector has {len(vector)} numbers, the collection's have {dim}")
     rows = np.array(vectors, np.float64)  # (n, dim)
-    return (rows / np.abs(rows).max(axis=1, keepdims=True)).astype(np.float32)  # 1e300 would not fit float32
+    largest = np.abs(rows).max(axis=1, keepdims=True)  # (n, 1); by it, since 1e300 would not fit float32
+    return np.asarray(rows / largest, np.float32)
 
 
 def _expanded(image: ImageInput) -> ImageInput:
     # No shell expands the ~ in image:~/cat.jpg
     if isinstance(image, str) and image.startswith("~") and not Path(image).exists():
-        return os.path.expanduser(image)  # noqa: PTH111 (Path raises where there is no such user)
+        return os.path.expanduser(image)  # Path's raises where there is no such user
     return image
 
 
