@@ -165,8 +165,8 @@ def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> V
     except InvalidInput as error:
         if error.position is None:
             raise
-        # The position counts parts of one kind, which nobody who wrote a query counts; the reason names it.
-        raise type(error)(error.reason) from error
+        # The position counts parts of one kind, which nobody who wrote a query counts: name the part instead.
+        raise type(error)(f"{_shown(values[error.position])}: {error.reason}") from error
     return unit_rows(rows, len(values), dim)
 
 
