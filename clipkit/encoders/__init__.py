@@ -1,0 +1,151 @@
+"""Encoders by name: `load_encoder("fast")`, and the grammar of the names.
+
+    fast, best, multilingual            aliases of real models, see `catalog`
+    bundled                             the small model that ships with clipkit
+    ViT-B-32-256/datacomp_s34b_b86k     an open_clip architecture and tag
+    hf-hub:owner/name[@revision]        an open_clip model on the hub
+    local-dir:path                      an open_clip model in a folder
+    ViT-B-32@weights.safetensors        an architecture with your own weights
+    fake[:dim]                          the test double of `clipkit.testing`
+
+A family of encoders is a line in `_FAMILIES`; its module is imported when one of its specs is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipkit.encoders import catalog
+from clipkit.errors import InvalidInput, UnknownModel, did_you_mean
+
+if TYPE_CHECKING:
+    from clipkit.encoder import Encoder
+
+DEFAULT_MODEL = "fast"
+"""What `load_encoder()` loads when it is not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller of `load_encoder` asked for, beside the model. None leaves the choice to the backend."""
+
+    device: str | None = None
+    precision: str | None = None
+    upright: bool = True
+    batch_size: int | None = None
+    local_only: bool = False
+
+
+def load_encoder(
+    spec: str | None = None,
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+    upright: bool = True,
+    batch_size: int | None = None,
+    local_only: bool = False,
+) -> Encoder:
+    """The encoder that `spec` names (`DEFAULT_MODEL` if None), ready to use, in eval mode.
+
+    `device` is "cuda", "cuda:1", "mps" or "cpu"; by default the first of them that is there. `precision` is
+    "fp32", "bf16" or "fp16"; see `devices` for the defaults. `upright=False` ignores the EXIF orientation,
+    as most other tools do. `batch_size` is the number of inputs that go through the model at once. With
+    `local_only` nothing is downloaded.
+
+    Files come from the local cache if they are there; then the network is not touched at all, so a model
+    does not change under a collection. An architecture with a weights file is preprocessed as open_clip
+    does for such a file (CLIP's mean, std and crop); a folder with an open_clip_config.json can say more.
+
+    Raises UnknownModel for a name that nothing goes by, ModelUnavailable if its files cannot be had,
+    WeightsError if they are damaged, MissingExtra if it needs packages that are not installed, and
+    InvalidInput for a device that is not there.
+    """
+    name = canonical_name(DEFAULT_MODEL if spec is None else spec)
+    if batch_size is not None and batch_size < 1:
+        raise InvalidInput(f"batch_size must be at least 1, not {batch_size}")
+    return _family(name).load(name, Options(device, precision, upright, batch_size, local_only))
+
+
+def canonical_name(spec: str) -> str:
+    """The one way to write `spec`: aliases become what they stand for, local paths absolute.
+
+    Two specs of equal canonical names mean the same model. Nothing is loaded, and no file is looked at.
+    """
+    spec = spec.strip()
+    if not spec:
+        raise InvalidInput(f"an empty model name. {_FORMS}")
+    aliased = catalog.aliases().get(spec, spec)
+    return _family(aliased).canonical(aliased)
+
+
+def _load_openclip(name: str, options: Options) -> Encoder:
+    from clipkit.encoders.openclip import load
+
+    return load(name, options)
+
+
+def _load_fake(name: str, options: Options) -> Encoder:
+    from clipkit.testing import FakeEncoder
+
+    return FakeEncoder(int(name.partition(":")[2] or 32), upright=options.upright)
+
+
+def _fake_name(spec: str) -> str:
+    dim = spec.partition(":")[2] or "32"
+    if not dim.isdecimal():
+        raise InvalidInput(f"{spec!r} should be fake:<number of dimensions>, as in fake:64")
+    return "fake" if int(dim) == 32 else f"fake:{int(dim)}"
+
+
+def _plain_name(spec: str) -> str:
+    """`arch/tag` and `arch@file`, spelled as open_clip's own tables spell them."""
+    arch, at, file = spec.partition("@")
+    if at:
+        return f"{arch.replace('/', '-')}@{_absolute(file)}"
+    arch, slash, tag = spec.rpartition("/")
+    return f"{arch.replace('/', '-')}/{tag.lower().replace('-', '_')}" if slash else spec
+
+
+def _folder_name(spec: str) -> str:
+    return f"local-dir:{_absolute(spec.partition(':')[2])}"
+
+
+def _absolute(path: str) -> str:
+    if not path:
+        raise InvalidInput(f"a path is missing in the model name. {_FORMS}")
+    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  resolve() would follow symlinks
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    load: Callable[[str, Options], Encoder]
+    canonical: Callable[[str], str] = str
+
+
+_FAMILIES = {
+    "": _Family(_load_openclip, _plain_name),
+    "bundled": _Family(_load_openclip),
+    "hf-hub": _Family(_load_openclip),
+    "local-dir": _Family(_load_openclip, _folder_name),
+    "fake": _Family(_load_fake, _fake_name),
+}
+
+_FORMS = (
+    "A model is named by an alias (fast, best, multilingual, bundled), architecture/tag, "
+    "hf-hub:owner/name, local-dir:path or architecture@weights.safetensors."
+)
+
+
+def _family(spec: str) -> _Family:
+    prefix, colon, _ = spec.partition(":")
+    if prefix in _FAMILIES:
+        return _FAMILIES[prefix]
+    if colon and "/" not in prefix and "@" not in prefix:
+        raise UnknownModel(
+            f"no kind of model is called {prefix!r}. {did_you_mean(prefix, _FAMILIES)} {_FORMS}"
+        )
+    return _FAMILIES[""]
