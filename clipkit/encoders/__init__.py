@@ -117,7 +117,7 @@ def _folder_name(spec: str) -> str:
 def _absolute(path: str) -> str:
     if not path:
         raise InvalidInput(f"a path is missing in the model name. {_FORMS}")
-    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  resolve() would follow symlinks
+    return os.path.abspath(Path(path).expanduser())  # not resolve(), which would follow symlinks
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,30 @@
-"""Files from the hub: the cache first, then the network, and its failures in the user's words."""
+"""Files from the hub: the cache first, then the network, and its failures in the user's words.
+
+Downloads go through huggingface_hub's own transport into huggingface_hub's own cache, so other tools share
+them. One thing is added: since its version 2 a partial file is thrown away when a download fails; here it is
+kept and taken up again, for these files are gigabytes and a train has tunnels.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from clipkit.errors import ModelUnavailable, UnknownModel
+from clipkit.errors import ModelError, ModelUnavailable, UnknownModel
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+
+_WAY_OUT = (
+    "Connect to download it, or use what needs no network: the model `bundled`, or files that you have "
+    "(local-dir:path or architecture@weights.safetensors)."
+)
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def fetch(
@@ -15,34 +33,154 @@ def fetch(
     """The path of the first of the files `names` that the repository `repo` has, or None if it has none.
 
     A file in the cache is taken as it is, without asking the network. `model` is what the user asked for,
-    and named in errors. Raises ModelUnavailable if the network or the repository refuses, UnknownModel if
-    there is no such repository or revision.
+    and named in errors. Raises ModelUnavailable if the file can be had neither here nor there, UnknownModel
+    if there is no such repository or revision.
     """
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    states = {name: try_to_load_from_cache(repo, name, revision=revision) for name in names}
+    try:
+        states = {name: try_to_load_from_cache(repo, name, revision=revision) for name in names}
+    except HFValidationError as error:
+        raise UnknownModel(f"{model}: {repo!r} is not the name of a repository (owner/name)") from error
     for state in states.values():
         if isinstance(state, str):
             return Path(state)
     for name in [name for name, state in states.items() if state is None]:
-        with _in_our_words(model, repo):
-            try:
-                return Path(hf_hub_download(repo, name, revision=revision, local_files_only=local_only))
-            except LocalEntryNotFoundError:
-                raise
-            except EntryNotFoundError:
-                continue
+        if local_only:
+            raise ModelUnavailable(
+                f"{model} is not in the local cache (no {name} of {repo}), and local_only forbids downloads"
+            )
+        with _in_our_words(model, repo, revision):
+            path = _download(repo, name, revision)
+        if path is not None:
+            return path
     return None
 
 
-@contextmanager
-def _in_our_words(model: str, repo: str) -> Iterator[None]:
-    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+def _download(repo: str, name: str, revision: str | None) -> Path | None:
+    """The file in the cache after its download, or None if the repository has no such file."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    url = hf_hub_url(repo, name, revision=revision)
+    try:
+        found = get_hf_file_metadata(
+            url
+        )  # fails at once without a network; hf_hub_download tries for minutes
+        if found.etag and found.size:
+            _fill_blob(repo, name, url, found)
+        return Path(hf_hub_download(repo, name, revision=revision))  # finds the blob there, and links to it
+    except LocalEntryNotFoundError:
+        raise
+    except EntryNotFoundError:
+        with contextlib.suppress(EntryNotFoundError):
+            hf_hub_download(repo, name, revision=revision)  # notes in the cache that there is none
+        return None
+
+
+def _fill_blob(repo: str, name: str, url: str, found: HfFileMetadata) -> None:
+    """Downloads a file's content to where huggingface_hub looks for it, from where the last try ended."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+    assert found.etag is not None
+    blob = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model") / "blobs" / found.etag
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    part = blob.with_name(f"{found.etag}.clipkit-incomplete")
+    with WeakFileLock(blob.with_name(f"{found.etag}.clipkit-lock")):
+        if blob.exists():
+            return
+        _continue_download(part, url, found.size, f"{name} of {repo}")
+        if _sha256(part) != found.etag and len(found.etag) == 64:  # large files go by their SHA-256
+            part.unlink()
+            raise ModelUnavailable(
+                f"the download of {name} of {repo} arrived damaged: run again to repeat it"
+            )
+        part.replace(blob)
+
+
+def _continue_download(part: Path, url: str, size: int | None, what: str) -> None:
+    """Appends to `part` what is missing of the file at `url`. On failure it keeps what has come."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    with part.open("ab") as file:
+        if size is not None and file.tell() > size:
+            file.truncate(0)
+        try:
+            http_get(
+                url,
+                file,
+                resume_size=file.tell(),
+                headers=build_hf_headers(),  # the client keeps the token from other hosts when redirected
+                expected_size=size,
+                displayed_filename=what,
+            )
+        except (OSError, HTTPError) as error:
+            if isinstance(error, HfHubHTTPError) or getattr(error, "errno", None) in _DISK_ERRORS:
+                raise
+            raise ModelUnavailable(
+                f"the download of {what} was cut off after {file.tell():,} of {size:,} bytes "
+                f"({str(error).partition(chr(10))[0]}): run again to go on from there"
+            ) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _in_our_words(model: str, repo: str, revision: str | None) -> Iterator[None]:
+    """Turns what huggingface_hub and its HTTP client raise into our errors."""
+    from huggingface_hub import constants, errors
+
+    hub, wanted = constants.ENDPOINT, f"{model} is not in the local cache"
     try:
         yield
-    except RepositoryNotFoundError as error:
-        raise UnknownModel(f"the hub has no repository {repo}, which {model} needs") from error
-    except LocalEntryNotFoundError as error:
-        raise ModelUnavailable(f"{model} is not in the cache and there is no network") from error
+    except ModelError:
+        raise
+    except errors.OfflineModeIsEnabled as error:
+        raise ModelUnavailable(
+            f"{wanted}, and HF_HUB_OFFLINE says that there is no network. {_WAY_OUT}"
+        ) from error
+    except errors.GatedRepoError as error:
+        raise ModelUnavailable(
+            f"{model} is gated: accept its conditions at {hub}/{repo}, then log in "
+            "with `hf auth login` or HF_TOKEN"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise UnknownModel(
+            f"the hub has no repository {repo!r} for {model}, or it is private: check the name, "
+            "or log in with `hf auth login` or HF_TOKEN"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise UnknownModel(f"the repository {repo!r} for {model} has no revision {revision!r}") from error
+    except errors.HfHubHTTPError as error:
+        raise ModelUnavailable(f"{wanted}, and the hub refuses it: {_status(error)}. {_WAY_OUT}") from error
+    except OSError as error:
+        if error.errno in _DISK_ERRORS:
+            raise ModelUnavailable(
+                f"{model} cannot be kept in the cache {constants.HF_HUB_CACHE}: {error.strerror}. "
+                "HF_HOME names another place for it"
+            ) from error
+        raise ModelUnavailable(f"{wanted}, and it cannot be downloaded: {error}. {_WAY_OUT}") from error
+    except errors.HTTPError as error:  # type: ignore[attr-defined]  # its HTTP client's base, whichever that is
+        raise ModelUnavailable(
+            f"{wanted}, and there is no network, or none that reaches {hub} ({error}). {_WAY_OUT}"
+        ) from error
+
+
+def _status(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    code = getattr(response, "status_code", "?")
+    if code == 401:
+        return "it does not accept the access token (401), so log in again with `hf auth login`"
+    return (
+        f"it answers {code}, so try again later"
+        if code in (429, 500, 502, 503, 504)
+        else f"it answers {code}"
+    )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.encoder import BaseEncoder, Pixels
+from clipkit.encoders import weights
 from clipkit.encoders.devices import Placement, place
 from clipkit.encoders.sources import Source, locate
+from clipkit.errors import WeightsError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from clipkit.encoders import Options
+
+# What the fingerprint leaves out of an architecture: what only training uses, and what the weights, the
+# preprocessing or the probes of the tokenizer show anyway. So the same model from a tag and from a folder is the same.
+_NO_MATTER = frozenset(
+    "custom_text image_size init_logit_bias init_logit_scale multimodal_cfg output_tokens patch_dropout timm_drop "
+    "timm_drop_path timm_model_pretrained hf_model_pretrained hf_tokenizer_name tokenizer_kwargs "
+    "tokenizer_mode vocab_size".split()  # noqa: SIM905  a column of strings hides them
+)
+_PROBES = ["A photo of 2 dogs, on the beach!", "Größe naïve", "犬と猫 🐕", "word " * 300]
+"""Texts whose tokens tell tokenizers apart: case, marks, scripts, padding, the cut at the context's end."""
 
 
 class OpenClipEncoder(BaseEncoder):
@@ -25,98 +41,192 @@ class OpenClipEncoder(BaseEncoder):
     modalities = frozenset({"text", "image"})
 
     def __init__(self, name: str, source: Source, placement: Placement, options: Options) -> None:
-        model, transform = _build(source, placement)
-        self._model, self._transform, self._placement = model, transform, placement
-        self._tokenize = _tokenizer(source)
-        self._lock = Lock()
-        size = model.visual.preprocess_cfg["size"]
+        identity = weights.digest(source.weights)  # first, for it finds a damaged file in no time
+        self._model, self._transform = _build(name, source, placement)
+        self._tokenizer = _Tokenizer(source)
+        self._placement = placement
+        self._lock = Lock()  # Hugging Face's tokenizers allow no second caller, and cores no second batch
+        cfg = self._model.visual.preprocess_cfg
         self.name = name
-        self.image_size = size if isinstance(size, int) else max(size)
+        self.dim = source.config["embed_dim"]
+        self.image_size = cfg["size"] if isinstance(cfg["size"], int) else max(cfg["size"])
         self.batch_size = options.batch_size or placement.batch_size
         self.upright = options.upright
-        self.dim = self._text_batch(["a"]).shape[1]
-        self.fingerprint = hashlib.sha256(name.encode()).hexdigest()[:16]
+        self.fingerprint = _fingerprint(source, cfg, self._tokenizer(_PROBES), identity, options.upright)
 
     def preprocess(self, image: Image) -> Pixels:
-        """open_clip's own preprocessing: (3, height, width) float32."""
+        """The picture as open_clip's own preprocessing makes it: (3, height, width) float32."""
         pixels: Pixels = self._transform(image).numpy()
         return pixels
 
     def _overlong(self, texts: list[str]) -> list[int]:
-        limit = self._tokenize.context_length
-        # No tokenizer makes more tokens of ASCII than characters, plus what marks start and end.
+        limit = self._tokenizer.context_length
+        # ASCII gives no more tokens than characters, plus marks at start and end; the rest is counted.
         unsure = [i for i, text in enumerate(texts) if not text.isascii() or len(text) + 4 > limit]
-        lengths = _token_counts(self._tokenize, [texts[i] for i in unsure])
+        with self._lock:
+            lengths = self._tokenizer.lengths([texts[i] for i in unsure])
         return [i for i, length in zip(unsure, lengths, strict=True) if length > limit]
 
     def _text_batch(self, texts: list[str]) -> NDArray[Any]:
-        import torch
-
-        with self._lock, torch.inference_mode():
-            tokens = self._tokenize(texts).to(self._placement.device)
-            rows: NDArray[Any] = self._model.encode_text(tokens, normalize=False).float().cpu().numpy()
-        return rows
+        with self._lock:
+            return self._rows_of(self._model.encode_text, self._tokenizer(texts))
 
     def _pixel_batch(self, pixels: list[Pixels]) -> NDArray[Any]:
         import torch
 
-        batch = torch.from_numpy(np.stack(pixels))
-        with self._lock, torch.inference_mode():
-            batch = batch.to(self._placement.device, self._placement.dtype)
-            rows: NDArray[Any] = self._model.encode_image(batch, normalize=False).float().cpu().numpy()
+        batch = torch.from_numpy(np.stack(pixels)).to(self._placement.dtype)
+        with self._lock:
+            return self._rows_of(self._model.encode_image, batch)
+
+    def _rows_of(self, encode: Callable[..., Any], batch: Any) -> NDArray[Any]:
+        import torch
+
+        with torch.inference_mode():
+            rows: NDArray[Any] = (
+                encode(batch.to(self._placement.device), normalize=False).float().cpu().numpy()
+            )
         return rows
 
 
 def load(name: str, options: Options) -> OpenClipEncoder:
-    """The open_clip model of that canonical name."""
+    """The open_clip model of that canonical name; `load_encoder` says what is raised."""
     placement = place(options.device, options.precision)
     return OpenClipEncoder(name, locate(name, local_only=options.local_only), placement, options)
 
 
-def _build(source: Source, placement: Placement) -> tuple[Any, Any]:
+def _build(name: str, source: Source, placement: Placement) -> tuple[Any, Any]:
+    """The model in eval mode and its preprocessing, as open_clip's create_model_from_pretrained makes them."""
     import open_clip
 
-    model, _, transform = open_clip.create_model_and_transforms(
-        source.arch,
-        load_weights=False,
-        pretrained_text=False,
-        precision=placement.precision,
-        device=placement.device,
-        force_quick_gelu=source.quick_gelu,
-        image_mean=source.preprocess.get("mean"),
-        image_std=source.preprocess.get("std"),
-        image_interpolation=source.preprocess.get("interpolation"),
-        image_resize_mode=source.preprocess.get("resize_mode"),
-    )
-    open_clip.load_checkpoint(model, str(source.weights), strict=True, weights_only=True)
+    own_text = {}
+    if source.texts.tower is not None:  # from files at hand: open_clip would ask the hub, and for weights too
+        tower = {"hf_model_name": str(source.texts.tower), "hf_model_pretrained": False}
+        own_text["text_cfg"] = {**source.config["text_cfg"], **tower}
+    try:
+        with _silent_open_clip(), _without_random_weights():
+            model, _, transform = open_clip.create_model_and_transforms(
+                source.arch,
+                load_weights=False,
+                pretrained_text=False,
+                precision=placement.precision,
+                device=placement.device,
+                force_quick_gelu=source.quick_gelu,
+                image_mean=source.preprocess.get("mean"),
+                image_std=source.preprocess.get("std"),
+                image_interpolation=source.preprocess.get("interpolation"),
+                image_resize_mode=source.preprocess.get("resize_mode"),
+                **own_text,
+            )
+    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
+        raise WeightsError(f"open_clip cannot build the architecture of {name}: {error}") from error
+    with _silent_open_clip():
+        weights.load_into(model, source.weights)
     return model.eval(), transform
 
 
-def _tokenizer(source: Source) -> Any:
-    import open_clip
-    from open_clip.tokenizer import HFTokenizer
+class _Tokenizer:
+    """The tokenizer of a model: texts to rows of `context_length` token ids, cut or padded."""
 
-    text = source.config["text_cfg"]
-    if source.tokenizer is None:
-        return open_clip.get_tokenizer(source.arch)
-    return HFTokenizer(
-        str(source.tokenizer),
-        context_length=text.get("context_length", 77),
-        tokenizer_mode=text.get("tokenizer_mode"),
-        **text.get("tokenizer_kwargs", {}),
-    )
+    def __init__(self, source: Source) -> None:
+        from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+        text = source.config["text_cfg"]
+        settings = {"context_length": text.get("context_length", 77), **text.get("tokenizer_kwargs", {})}
+        self.context_length: int = settings["context_length"]
+        self._mode = text.get("tokenizer_mode")
+        self._hf = source.texts.tokenizer is not None
+        if self._hf:
+            self._tokenize = HFTokenizer(str(source.texts.tokenizer), tokenizer_mode=self._mode, **settings)
+        else:
+            self._tokenize = SimpleTokenizer(**settings)
+
+    def __call__(self, texts: list[str]) -> Any:
+        return self._tokenize(texts)
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        """How many tokens each text has uncut, with those that mark start and end."""
+        if not texts:
+            return []
+        if not self._hf:
+            return [len(self._tokenize.encode(text)) + 2 for text in texts]
+        cleaned = [self._tokenize.clean_fn(text) for text in texts]
+        marked = self._mode != "clips"  # that mode adds three marks of its own
+        rows = self._tokenize.tokenizer(cleaned, add_special_tokens=marked, verbose=False)["input_ids"]
+        return [len(row) + (0 if marked else 3) for row in rows]
 
 
-def _token_counts(tokenize: Any, texts: list[str]) -> list[int]:
-    """How many tokens each text has uncut, with those that mark start and end."""
-    from open_clip.tokenizer import HFTokenizer
+def _fingerprint(
+    source: Source, preprocess: dict[str, Any], probes: Any, identity: str, upright: bool
+) -> str:
+    """A hash of all that the rows depend on: architecture, preprocessing, tokens and weights; 32 hex digits."""
+    facts = {
+        "architecture": _essence(source.config, source.quick_gelu),
+        "preprocess": {key: _plain(value) for key, value in sorted(preprocess.items())},
+        "tokens": hashlib.sha256(probes.numpy().astype("<i8").tobytes()).hexdigest(),
+        "weights": identity,
+        "upright": upright,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
-    if not isinstance(tokenize, HFTokenizer):
-        return [len(tokenize.encode(text)) + 2 for text in texts]
-    if not texts:
-        return []
-    cleaned = [tokenize.clean_fn(text) for text in texts]
-    if tokenize.tokenizer_mode == "clips":
-        ids = tokenize.tokenizer(cleaned, add_special_tokens=False, verbose=False)["input_ids"]
-        return [len(row) + 3 for row in ids]
-    return [len(row) for row in tokenize.tokenizer(cleaned, verbose=False)["input_ids"]]
+
+def _essence(config: dict[str, Any], quick_gelu: bool) -> dict[str, Any]:
+    """An architecture without what does not matter or is open_clip's default anyway."""
+    from open_clip import CLIPTextCfg, CLIPVisionCfg
+
+    essence: dict[str, Any] = {"quick_gelu": bool(quick_gelu or config.get("quick_gelu"))}
+    for part, defaults in (("vision_cfg", CLIPVisionCfg()), ("text_cfg", CLIPTextCfg())):
+        essence[part] = {
+            key: _plain(value)
+            for key, value in sorted(config[part].items())
+            if key not in _NO_MATTER and value != getattr(defaults, key, None)
+        }
+    return essence
+
+
+def _plain(value: Any) -> Any:
+    """`value` so that equal settings read equal: tuples as lists, whole numbers as floats."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+@contextmanager
+def _silent_open_clip() -> Iterator[None]:
+    """Drops what open_clip logs on the root logger while it loads, and keeps it from configuring logging.
+
+    It warns that a model has random weights, which holds only until they are loaded.
+    """
+
+    def not_open_clip(record: logging.LogRecord) -> bool:
+        return "open_clip" not in record.pathname
+
+    root, placeholder = logging.getLogger(), logging.NullHandler()
+    root.addFilter(not_open_clip)
+    root.addHandler(placeholder)  # without a handler logging.info() would call basicConfig()
+    try:
+        yield
+    finally:
+        root.removeHandler(placeholder)
+        root.removeFilter(not_open_clip)
+
+
+@contextmanager
+def _without_random_weights() -> Iterator[None]:
+    """Leaves out random initialisation: it takes seconds, for weights that the file replaces at once."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    random = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.erfinv_, torch.Tensor.trunc_}
+    random |= {getattr(torch.nn.init, f"{name}_") for name in ("normal", "uniform", "trunc_normal")}
+    random |= {
+        getattr(torch.nn.init, f"{a}_{b}_") for a in ("kaiming", "xavier") for b in ("normal", "uniform")
+    }
+
+    class NoRandom(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func in random:
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **(kwargs or {}))
+
+    with NoRandom():
+        yield

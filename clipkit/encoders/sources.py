@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from clipkit.encoders import hub
-from clipkit.errors import ModelUnavailable, UnknownModel, WeightsError, did_you_mean
+from clipkit.encoders import catalog, hub
+from clipkit.errors import MissingExtra, ModelUnavailable, UnknownModel, WeightsError, did_you_mean
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 
@@ -29,12 +32,33 @@ FOLDER_WEIGHTS = (
 PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
 
 
+# A tokenizer is read from the first of these that there is, and behaves as the settings say.
+VOCABULARIES = (
+    "tokenizer.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+    "vocab.txt",
+    "vocab.json",
+)
+TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Folders of a text side in Hugging Face's formats: its tokenizer (None: CLIP's own), and its tower's
+    configuration (None: a tower of open_clip's own)."""
+
+    tokenizer: Path | None = None
+    tower: Path | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A model on disk. `arch` is what open_clip builds from: a built-in architecture or `local-dir:path`.
 
-    `config` is its architecture in open_clip's words, `preprocess` what its weights want otherwise than the
-    architecture says, and `tokenizer` the folder of a Hugging Face tokenizer, None for CLIP's own.
+    `config` is its architecture in open_clip's words, and `preprocess` what its weights want otherwise than
+    the architecture says.
     """
 
     arch: str
@@ -42,7 +66,7 @@ class Source:
     weights: Path
     preprocess: dict[str, Any] = field(default_factory=dict)
     quick_gelu: bool = False
-    tokenizer: Path | None = None
+    texts: Texts = Texts()
 
 
 def locate(name: str, *, local_only: bool = False) -> Source:
@@ -76,7 +100,7 @@ def _tagged(name: str, local_only: bool) -> Source:
     from open_clip.pretrained import get_pretrained_cfg
 
     arch, _, tag = name.partition("/")
-    config = _architecture(name, arch)
+    config = _architecture(name, arch, tag)
     weights = get_pretrained_cfg(arch, tag)
     if not weights:
         raise UnknownModel(_no_such_tag(arch, tag))
@@ -93,7 +117,7 @@ def _tagged(name: str, local_only: bool) -> Source:
         weights=path,
         preprocess={key: weights[key] for key in PREPROCESS_KEYS if key in weights},
         quick_gelu=bool(weights.get("quick_gelu")),
-        tokenizer=_tokenizer(name, config, None, local_only),
+        texts=_texts(name, config, None, local_only),
     )
 
 
@@ -101,7 +125,7 @@ def _own_weights(name: str, arch: str, weights: Path, local_only: bool) -> Sourc
     config = _architecture(name, arch)
     if not weights.is_file():
         raise ModelUnavailable(f"there is no weights file {weights}")
-    return Source(arch, config, weights, tokenizer=_tokenizer(name, config, weights.parent, local_only))
+    return Source(arch, config, weights, texts=_texts(name, config, weights.parent, local_only))
 
 
 def _hub(name: str, rest: str, local_only: bool) -> Source:
@@ -114,7 +138,7 @@ def _hub(name: str, rest: str, local_only: bool) -> Source:
         found.append(path)
     config = _config(found[0])
     return Source(
-        f"local-dir:{found[0].parent}", config, found[1], tokenizer=_tokenizer(name, config, None, local_only)
+        f"local-dir:{found[0].parent}", config, found[1], texts=_texts(name, config, None, local_only)
     )
 
 
@@ -126,52 +150,89 @@ def _folder(name: str, folder: Path, local_only: bool) -> Source:
     found += sorted(folder.glob("*.safetensors"))
     if not found:
         raise ModelUnavailable(f"{folder} holds no weights: put an {FOLDER_WEIGHTS[0]} beside its {CONFIG}")
-    return Source(
-        f"local-dir:{folder}", config, found[0], tokenizer=_tokenizer(name, config, folder, local_only)
-    )
+    return Source(f"local-dir:{folder}", config, found[0], texts=_texts(name, config, folder, local_only))
 
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ModelUnavailable(f"{path.parent} is not an open_clip model: it has no {path.name}") from error
+    try:
+        config = json.loads(text)["model_cfg"]
+        missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(config)
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} is not an open_clip configuration: {error!r}") from error
-    assert isinstance(config, dict)
-    return config
+    if missing:
+        raise WeightsError(f"{path} is not an open_clip configuration: it lacks {', '.join(sorted(missing))}")
+    return dict(config)
 
 
-def _architecture(name: str, arch: str) -> dict[str, Any]:
+def _architecture(name: str, arch: str, tag: str = "") -> dict[str, Any]:
     import open_clip
 
-    config = open_clip.get_model_config(arch) if arch in open_clip.list_models() else None
-    if config is None:
-        raise UnknownModel(f"no model is called {name!r}. {did_you_mean(arch, open_clip.list_models())}")
-    assert isinstance(config, dict)
-    return config
+    known = open_clip.list_models()
+    if arch in known:
+        return dict(open_clip.get_model_config(arch))
+    if f"{arch}-{tag}" in known:  # ViT-B/32, as papers write it
+        raise UnknownModel(_no_such_tag(f"{arch}-{tag}", ""))
+    raise UnknownModel(f"no model is called {name!r}. {_close(name if tag else arch, arch, known)}")
+
+
+def _close(name: str, arch: str, known: list[str]) -> str:
+    """What may have been meant: an alias or an architecture. There are too many to list them all."""
+    lowered = {model.lower(): model for model in [*catalog.aliases(), *known]}
+    close = difflib.get_close_matches(arch.lower(), lowered, n=3, cutoff=0.6)
+    if close:
+        return f"Did you mean {' or '.join(lowered[model] for model in close)}?"
+    hint = f"For a folder, write local-dir:{name}. " if Path(name).is_dir() else ""
+    return f"{hint}Write an alias ({', '.join(catalog.aliases())}) or one of open_clip's architecture/tag."
 
 
 def _no_such_tag(arch: str, tag: str) -> str:
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(arch)
-    if not tag:
-        known = (
-            f"Its weights: {', '.join(f'{arch}/{t}' for t in tags)}."
-            if tags
-            else "open_clip has none for it."
+    if tag:
+        return f"{arch} has no weights called {tag!r}. {did_you_mean(tag, tags)}"
+    known = ", ".join(f"{arch}/{tag}" for tag in tags)
+    known = f"Weights for it: {known}." if tags else "There are no public weights for it."
+    return (
+        f"{arch} is an architecture without weights, and random weights find nothing. {known} "
+        f"Your own: {arch}@path/to/weights.safetensors"
+    )
+
+
+def _texts(name: str, config: dict[str, Any], beside: Path | None, local_only: bool) -> Texts:
+    """What the text side needs of Hugging Face's formats, from the folder `beside` or from the hub."""
+    text = config["text_cfg"]
+    if not (text.get("hf_tokenizer_name") or text.get("hf_model_name")):
+        return Texts()
+    if find_spec("transformers") is None:
+        raise MissingExtra(f"the text side of {name}", "text")
+    tokenizer, tower = None, None
+    if repo := text.get("hf_tokenizer_name"):
+        at_hand = beside is not None and any((beside / file).is_file() for file in VOCABULARIES)
+        tokenizer = beside if at_hand else _hub_tokenizer(name, repo, local_only)
+    if repo := text.get("hf_model_name"):
+        own = beside / repo if beside is not None else None
+        tower = (
+            own if own is not None and own.is_dir() else _hub_folder(name, repo, ("config.json",), local_only)
         )
-        return f"{arch!r} is an architecture without weights, and random weights find nothing. {known}"
-    return f"{arch} has no weights called {tag!r}. {did_you_mean(tag, tags)}"
+    return Texts(tokenizer, tower)
 
 
-def _tokenizer(name: str, config: dict[str, Any], beside: Path | None, local_only: bool) -> Path | None:
-    """The folder of the Hugging Face tokenizer that `config` asks for; None if it asks for CLIP's own."""
-    repo = config["text_cfg"].get("hf_tokenizer_name")
-    if not repo:
-        return None
-    if beside is not None and (beside / "tokenizer_config.json").is_file():
-        return beside
-    path = hub.fetch(repo, ("tokenizer_config.json",), model=name, local_only=local_only)
-    return path.parent if path else None
+def _hub_tokenizer(name: str, repo: str, local_only: bool) -> Path:
+    for file in TOKENIZER_SETTINGS:
+        hub.fetch(repo, (file,), model=name, local_only=local_only)
+    folder = _hub_folder(name, repo, VOCABULARIES, local_only)
+    if (folder / "vocab.json").is_file() and not (folder / VOCABULARIES[0]).is_file():
+        hub.fetch(repo, ("merges.txt",), model=name, local_only=local_only)
+    return folder
+
+
+def _hub_folder(name: str, repo: str, files: Sequence[str], local_only: bool) -> Path:
+    path = hub.fetch(repo, files, model=name, local_only=local_only)
+    if path is None:
+        raise ModelUnavailable(f"{repo}, which {name} needs for its texts, has no {' or '.join(files)}")
+    return path.parent
