@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_che
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.errors import InvalidInput
+from clipkit.errors import ImageError, InvalidInput
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,8 +43,9 @@ class Encoder(Protocol):
 
     `name` is the spec that `load_encoder` takes to make it again, `dim` the length of a row, `modalities`
     the inputs it takes, a subset of {"text", "image"}. Two encoders of equal `fingerprint` give the same
-    rows: it covers the weights, the architecture and the preprocessing. `image_size` is the longer edge in
-    pixels that `preprocess` reduces to, so that a decoder need not produce much more.
+    rows: it covers the weights, the architecture and the preprocessing, with `upright` (whether the EXIF
+    orientation is followed). `image_size` is the longer edge in pixels that `preprocess` reduces to, so that
+    a decoder need not produce much more.
     """
 
     @property
@@ -57,6 +58,8 @@ class Encoder(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def image_size(self) -> int: ...
+    @property
+    def upright(self) -> bool: ...
     @property
     def texts_cut(self) -> int: ...
 
@@ -130,8 +133,9 @@ class BaseEncoder(ABC):
 
         try:
             return self.preprocess(open_image(image, upright=self.upright, reduce_to=self.image_size))
-        except InvalidInput as error:
-            raise type(error)(error.reason, position=position) from error
+        except ImageError as error:
+            subject = os.fspath(image) if isinstance(image, str | os.PathLike) else "the image"
+            raise ImageError(f"{subject} {error.reason}", position=position) from error
 
     def _rows(self, inputs: Iterable[T], encode: Callable[[list[T]], NDArray[Any]]) -> Vectors:
         rows = [np.empty((0, self.dim), np.float32)]

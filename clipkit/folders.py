@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -112,6 +113,9 @@ def _take(entry: os.DirEntry[str], found: Walk) -> None:
     except OSError as error:
         reason = "is a link to a missing file" if entry.is_symlink() else f"has no status: {error.strerror}"
         found.unreadable.append((identity, reason))
+        return
+    if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+        found.unreadable.append((identity, "is not a regular file"))
         return
     found.files.append(FoundFile(identity, status.st_size, status.st_mtime_ns))
 

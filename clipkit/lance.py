@@ -91,12 +91,11 @@ class Table:
     def upsert(self, rows: pa.Table) -> tuple[int, int]:
         """(inserted, updated): rows of a known id are replaced, others appended. Ids in `rows` are unique.
 
-        The key is declared primary and the merge uses no index: with that, Lance notices when two processes
-        insert the same new id, and retries one of them.
+        Columns that `rows` lack are kept as they are, and null in new rows. The key is declared primary and
+        the merge uses no index: so Lance notices when two processes insert one new id, and retries one.
         """
         if rows.num_rows == 0:
             return 0, 0
-        rows = rows.cast(self.schema) if rows.schema != self.schema else rows
 
         def merge() -> Any:
             builder = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
@@ -164,9 +163,21 @@ class Table:
     def add_columns(self, fields: Sequence[pa.Field]) -> None:
         self._patiently(lambda: self._table.add_columns(pa.schema(fields)))
 
+    def size_bytes(self) -> int:
+        """The data of the newest version, in bytes."""
+        total: int = self._patiently(self._table.stats)["total_bytes"]
+        return total
+
+    def tidy(self) -> None:
+        """Optimize if the data files have become too many for the rows they hold, or an index would pay."""
+        stats = self._patiently(self._table.stats)
+        many = max(SMALL_FILES, stats["num_rows"] // ROWS_PER_FILE)
+        if stats["fragment_stats"]["num_fragments"] > many or self._wants_index():
+            self.optimize()
+
     def optimize(self) -> None:
         """Merge small files, drop old versions, and keep the vector index, if one pays, up to date."""
-        if "vector" in self.schema.names and self._wants_index():
+        if self._wants_index():
             self._patiently(lambda: self._table.create_index("vector", config=IvfSq(distance_type="dot")))
         try:
             self._patiently(lambda: self._table.optimize(cleanup_older_than=CLEAN_AFTER))
@@ -175,19 +186,18 @@ class Table:
                 raise
 
     def _wants_index(self) -> bool:
-        return self.count() >= INDEX_FROM_ROWS and not self._table.list_indices()
+        if "vector" not in self.schema.names or self.count() < INDEX_FROM_ROWS:
+            return False
+        return not self._table.list_indices()
 
     def _committed(self) -> None:
-        """Compact after a write, whenever the files have become too many for the rows they hold.
+        """Look after every so many writes whether the table needs compaction.
 
-        The first write of a process looks too: ten thousand processes may write one row each.
+        After the first write of a process too: ten thousand processes may write one row each.
         """
         self._commits += 1
-        if self._commits % COMMITS_BETWEEN_CHECKS != 1:
-            return
-        stats = self._patiently(self._table.stats)
-        if stats["fragment_stats"]["num_fragments"] > max(SMALL_FILES, stats["num_rows"] // ROWS_PER_FILE):
-            self.optimize()
+        if self._commits % COMMITS_BETWEEN_CHECKS == 1:
+            self.tidy()
 
     def _patiently(self, operation: Callable[[], T], where: str | None = None) -> T:
         """The result of `operation`, tried again while other processes change the table beneath it."""
@@ -212,7 +222,8 @@ class Table:
             name = unknown.group(1)
             return FilterError(f"there is no column {name!r}. {did_you_mean(name, self.schema.names)}")
         if where is not None and isinstance(error, ValueError):
-            return FilterError(f"the filter {where!r} cannot be evaluated: {message}")
+            detail = re.sub(r".*(?:sql parser error|Invalid user input|Invalid input[,:]): ?", "", message)
+            return FilterError(f"the filter {where} cannot be evaluated: {detail}")
         return _storage_error(error, self._location)
 
 
@@ -221,10 +232,25 @@ def quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def is_in(column: str, values: Iterable[str]) -> str:
+    """The filter that passes the rows whose `column` is one of `values`."""
+    listed = ", ".join(map(quoted, values))
+    return f"{column} IN ({listed})" if listed else "false"
+
+
 def id_in(ids: Iterable[str]) -> str:
     """The filter that passes exactly these ids."""
-    listed = ", ".join(map(quoted, ids))
-    return f"id IN ({listed})" if listed else "false"
+    return is_in("id", ids)
+
+
+def starts_with(column: str, prefix: str) -> str:
+    """The filter that passes the rows whose `column` starts with `prefix`."""
+    return f"starts_with({column}, {quoted(prefix)})"
+
+
+def any_of(*conditions: str) -> str:
+    """The filter that passes what at least one of the given ones passes."""
+    return " OR ".join(f"({condition})" for condition in conditions) or "false"
 
 
 def all_of(*conditions: str | None) -> str | None:

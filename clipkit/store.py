@@ -7,12 +7,15 @@ Collection NAME is the table NAME with the items and their vectors, NAME.thumbna
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 
+from clipkit.encoder import Vectors
 from clipkit.errors import (
     CollectionExists,
     CollectionMismatch,
@@ -20,7 +23,7 @@ from clipkit.errors import (
     InvalidInput,
     did_you_mean,
 )
-from clipkit.lance import Database, Table
+from clipkit.lance import Database, Table, id_in
 
 FORMAT_VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -53,42 +56,66 @@ _FAILURES = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
+class ItemRow:
+    """One item to be written, but for its vector. `metadata` are values for the user's own columns."""
+
+    id: str
+    kind: Literal["image", "text"]
+    uri: str | None = None
+    text: str | None = None
+    content_hash: str | None = None
+    size_bytes: int | None = None
+    mtime_ns: int | None = None
+    width: int | None = None
+    height: int | None = None
+    taken_at: datetime | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    camera: str | None = None
+    thumbnail: bytes | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Stamp:
     """What a collection's vectors are: written into its schema, read back when it is opened."""
 
     encoder: str
     dim: int
     fingerprint: str
-    format_version: int = FORMAT_VERSION
+    upright: bool
 
     def to_metadata(self) -> dict[str, str]:
         return {
-            "clipkit.format_version": str(self.format_version),
+            "clipkit.format_version": str(FORMAT_VERSION),
             "clipkit.encoder": self.encoder,
             "clipkit.dim": str(self.dim),
             "clipkit.fingerprint": self.fingerprint,
+            "clipkit.upright": str(self.upright).lower(),
             "clipkit.normalised": "true",
         }
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, where: str) -> Stamp:
         found = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
+        version = found.get("clipkit.format_version")
+        if version not in (None, str(FORMAT_VERSION)):
+            raise CollectionMismatch(
+                f"{where} has format version {version}; this clipkit reads and writes {FORMAT_VERSION}. "
+                "Open it with the clipkit that made it, or index again into a new collection."
+            )
         try:
-            version = int(found["clipkit.format_version"])
-            stamp = cls(
-                found["clipkit.encoder"], int(found["clipkit.dim"]), found["clipkit.fingerprint"], version
+            return cls(
+                encoder=found["clipkit.encoder"],
+                dim=int(found["clipkit.dim"]),
+                fingerprint=found["clipkit.fingerprint"],
+                upright=found["clipkit.upright"] == "true",
             )
         except (KeyError, ValueError):
             raise CollectionMismatch(
                 f"{where} is a LanceDB table, but not a clipkit collection: its schema does not say which "
                 "model made it. Choose another name, or index into a new collection."
             ) from None
-        if version != FORMAT_VERSION:
-            raise CollectionMismatch(
-                f"{where} has format version {version}; this clipkit reads and writes {FORMAT_VERSION}. "
-                f"Open it with the clipkit that made it, or index again into a new collection."
-            )
-        return stamp
 
 
 class Store:
@@ -123,12 +150,62 @@ class Store:
         database = Database(uri)
         return cls(database, name, _opened(database, name, None))
 
+    def write(self, rows: Sequence[ItemRow], vectors: Vectors) -> tuple[int, int]:
+        """(inserted, updated) after writing one row per vector; ids are unique within `rows`.
+
+        Thumbnails go first: a crash in between leaves a spare picture, never an item without one. An item
+        that is replaced keeps the user's columns that `rows` do not speak of.
+        """
+        self._write_thumbnails((row.id, row.thumbnail) for row in rows if row.thumbnail is not None)
+        return self.items.upsert(self._items_table(rows, vectors))
+
+    def _write_thumbnails(self, pictures: Iterable[tuple[str, bytes]]) -> None:
+        ids, jpegs = [], []
+        for identity, jpeg in pictures:
+            ids.append(identity)
+            jpegs.append(jpeg)
+        arrays = [pa.array(ids, pa.string()), pa.array(jpegs, pa.binary())]
+        self.thumbnails.upsert(pa.Table.from_arrays(arrays, schema=self.thumbnails.schema))
+
+    def _items_table(self, rows: Sequence[ItemRow], vectors: Vectors) -> pa.Table:
+        schema = self.items.schema
+        given = {key for row in rows for key in row.metadata}
+        own = [name for name in schema.names if name in given]
+        fields = [schema.field(name) for name in (*BUILTIN_COLUMNS[:-1], *own, "vector")]
+        arrays = [pa.array([getattr(row, f.name) for row in rows], f.type) for f in fields[: -len(own) - 1]]
+        arrays += [_column([row.metadata.get(name) for row in rows], schema.field(name)) for name in own]
+        arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self.stamp.dim))
+        return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+    def copy_thumbnails(self, sources: Sequence[str], targets: Sequence[str]) -> None:
+        """Give each of `targets` the thumbnail of the id beside it in `sources`."""
+        stored = self.thumbnails.read(["id", "jpeg"], id_in(set(sources)))
+        pictures = dict(zip(stored["id"].to_pylist(), stored["jpeg"].to_pylist(), strict=True))
+        self._write_thumbnails(
+            (t, pictures[s]) for s, t in zip(sources, targets, strict=True) if s in pictures
+        )
+
+    def write_failures(self, failures: Sequence[tuple[str, int | None, int | None, str]]) -> None:
+        """Remember files that could not be read: (id, size_bytes, mtime_ns, reason), unique by id."""
+        columns = zip(*failures, strict=True)
+        arrays = [pa.array(column, f.type) for column, f in zip(columns, _FAILURES, strict=True)]
+        self.failures.upsert(pa.Table.from_arrays(arrays, schema=self.failures.schema))
+
     def delete(self, where: str) -> int:
         """The number of items deleted, with their thumbnails."""
         ids = self.items.read(["id"], where)["id"].to_pylist()
         deleted = self.items.delete_ids(ids)
         self.thumbnails.delete_ids(ids)
         return deleted
+
+    def size_bytes(self) -> int:
+        """The data of all tables, in bytes."""
+        return sum(table.size_bytes() for table in (self.items, self.thumbnails, self.failures))
+
+    def tidy(self) -> None:
+        """Optimize the tables that need it."""
+        for table in (self.items, self.thumbnails, self.failures):
+            table.tidy()
 
     def optimize(self) -> None:
         for table in (self.items, self.thumbnails, self.failures):
@@ -140,6 +217,22 @@ def collection_names(uri: str) -> list[str]:
     if "://" not in uri and not Path(uri).is_dir():
         return []
     return [name for name in Database(uri).names() if NAME.fullmatch(name)]
+
+
+def _column(values: list[Any], field: pa.Field) -> pa.Array:
+    """`values` in the type of a user's column. Raises InvalidInput for the first one that does not fit."""
+    try:
+        return pa.array(values, field.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError):
+        for position, value in enumerate(values):
+            try:
+                pa.array([value], field.type)
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError):
+                raise InvalidInput(
+                    f"{value!r} does not fit the column {field.name!r} of type {field.type}",
+                    position=position,
+                ) from None
+        raise
 
 
 def _opened(database: Database, name: str, schema: pa.Schema | None) -> Table:

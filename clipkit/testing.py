@@ -74,18 +74,22 @@ class FakeEncoder(BaseEncoder):
 
     def _text(self, text: str) -> NDArray[Any]:
         words = _words(text)[: self.context_length] or [""]
-        return np.sum([self._word(word) for word in words], axis=0)
+        total: NDArray[Any] = np.sum([self._word(word) for word in words], axis=0)
+        return total
 
     def _word(self, word: str) -> NDArray[Any]:
         if word in COLOURS:
-            return np.eye(1, self.dim, list(COLOURS).index(word))[0]
+            return self._axis(list(COLOURS).index(word))
         return self._direction(word.encode())
 
     def _picture(self, pixels: Pixels) -> NDArray[Any]:
         mean = pixels.reshape(-1, 3).mean(axis=0)  # (3,)
         nearest = int(np.argmin(np.linalg.norm(np.array(list(COLOURS.values())) - mean, axis=1)))
-        colour = np.eye(1, self.dim, nearest)[0]
-        return colour + OWN_SHARE * self._direction(pixels.tobytes())
+        return self._axis(nearest) + OWN_SHARE * self._direction(pixels.tobytes())
+
+    def _axis(self, i: int) -> NDArray[Any]:
+        axis: NDArray[Any] = np.eye(self.dim)[i]
+        return axis
 
     def _direction(self, seed: bytes) -> NDArray[Any]:
         """A fixed random unit vector in the axes that no colour uses."""

@@ -1,0 +1,451 @@
+"""Collection: an encoder and its table, what users hold."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from clipkit.columns import ColumnType, checked_ids, checked_metadata, fields_of
+from clipkit.encoder import Encoder, ImageInput, Vectors, batched
+from clipkit.encoders import canonical_name, load_encoder
+from clipkit.errors import CollectionMismatch, FilterError, ImageError, InvalidInput
+from clipkit.folders import FoundFile, Selection, path_to_id, walk
+from clipkit.hits import Hits, Item, Kind, from_rows, to_pandas
+from clipkit.images import MAX_PIXELS
+from clipkit.indexing import Failure, IndexReport, Progress, index_walk
+from clipkit.lance import all_of, id_in, is_in
+from clipkit.query import Query
+from clipkit.stages import Decoded, Unreadable, decode_value, read_ahead, read_file
+from clipkit.store import BUILTIN_COLUMNS, ItemRow, Stamp, Store, collection_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ADD_BATCH = 1024  # items encoded and written together by `add_images` and `add_texts`
+EXPORT_BATCH = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """What `add_images` or `add_texts` did: the ids in input order, and how many of them were new.
+
+    `cut` counts the texts that were longer than the model's context.
+    """
+
+    ids: tuple[str, ...]
+    added: int
+    updated: int
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a collection holds. `size_bytes` is the data of all its tables, `columns` the user's own."""
+
+    name: str
+    db: str
+    encoder: str
+    dim: int
+    images: int
+    texts: int
+    failures: int
+    size_bytes: int
+    columns: Mapping[str, str]
+
+
+class Collection:
+    """Images and texts of one embedding space in one LanceDB table.
+
+    Make one with `create`, or `open` one that exists. `db` is a folder or an object-store URI that holds
+    collections by name; None stands for $CLIPKIT_HOME, or else the platform's data folder. The model is
+    loaded when it is first needed. Several threads and processes may use one collection at once.
+    """
+
+    def __init__(self, store: Store, encoder: Encoder | None, load: Callable[[], Encoder]) -> None:
+        self._store = store
+        self._encoder = encoder
+        self._load = load
+        self._loading = threading.Lock()
+
+    @classmethod
+    def create(
+        cls,
+        name: str = "default",
+        *,
+        db: str | os.PathLike[str] | None = None,
+        encoder: str | Encoder | None = None,
+        columns: Mapping[str, ColumnType] | None = None,
+    ) -> Collection:
+        """A new, empty collection for the vectors of `encoder`: a spec of `load_encoder`, or an Encoder.
+
+        `columns` are columns of your own, by name and type, that items can have values in and filters can
+        use. Raises CollectionExists if the name is taken.
+        """
+        fields = fields_of(columns or {})
+        model = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
+        stamp = Stamp(model.name, model.dim, model.fingerprint, model.upright)
+        return cls(Store.create(database_uri(db), name, stamp, fields), model, lambda: model)
+
+    @classmethod
+    def open(
+        cls,
+        name: str = "default",
+        *,
+        db: str | os.PathLike[str] | None = None,
+        encoder: str | Encoder | None = None,
+        device: str | None = None,
+        precision: str | None = None,
+    ) -> Collection:
+        """A collection that exists, with the model that made it.
+
+        To name an `encoder` is only needed where its files have moved, or to make sure: another model than
+        the collection's raises CollectionMismatch. `device` and `precision` are those of `load_encoder`.
+        Raises CollectionNotFound if there is none of that name.
+        """
+        store = Store.open(database_uri(db), name)
+        stamp = store.stamp
+        load = partial(load_encoder, device=device, precision=precision, upright=stamp.upright)
+        if isinstance(encoder, Encoder):
+            return cls(store, _fitting(encoder, stamp, name), lambda: encoder)
+        if encoder is None or canonical_name(encoder) == stamp.encoder:
+            return cls(store, None, partial(load, stamp.encoder))
+        model = _fitting(load(encoder), stamp, name)
+        return cls(store, model, lambda: model)
+
+    @staticmethod
+    def names(db: str | os.PathLike[str] | None = None) -> list[str]:
+        """The names of the collections in `db`, sorted."""
+        return collection_names(database_uri(db))
+
+    @property
+    def name(self) -> str:
+        return self._store.name
+
+    @property
+    def db(self) -> str:
+        return self._store.uri
+
+    @property
+    def dim(self) -> int:
+        return self._store.stamp.dim
+
+    @property
+    def encoder_name(self) -> str:
+        """The spec of the model that made the vectors."""
+        return self._store.stamp.encoder
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model, loaded on first use. Raises CollectionMismatch if it is no longer what it was."""
+        with self._loading:
+            if self._encoder is None:
+                self._encoder = _fitting(self._load(), self._store.stamp, self.name)
+            return self._encoder
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The user's own columns and their Arrow types."""
+        schema = self._store.items.schema
+        return {field.name: str(field.type) for field in schema if field.name not in BUILTIN_COLUMNS}
+
+    def add_columns(self, columns: Mapping[str, ColumnType]) -> None:
+        """Add columns of your own, null in the items that are there."""
+        taken = sorted(set(columns) & set(self.columns))
+        if taken:
+            raise InvalidInput(f"the collection has a column {taken[0]!r} already")
+        self._store.items.add_columns(fields_of(columns))
+
+    def index(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        selection: Selection | None = None,
+        prune: bool = False,
+        max_pixels: int | None = None,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> IndexReport:
+        """Bring the collection in line with the image files of folders, and tell what that took.
+
+        Only what is new or changed is read; a moved or copied file reuses the vector of its content. Files
+        that cannot be read are skipped and reported. Items whose file has vanished are removed, but if they
+        are more than a fifth of those known under `paths`, only with `prune`. Work is stored every few
+        seconds: an interrupted run is continued by running it again. `max_pixels` (width x height, by
+        default `images.MAX_PIXELS`) bounds what is decoded. Raises InvalidInput for a missing path, and
+        IndexInterrupted on Ctrl-C.
+        """
+        roots = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        found = walk(roots, selection)
+        return index_walk(
+            self._store,
+            lambda: self.encoder,
+            found,
+            prune=prune,
+            max_pixels=max_pixels,
+            progress=progress,
+        )
+
+    def add_images(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        ids: Sequence[str] | None = None,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+    ) -> AddReport:
+        """Store images, replacing those whose id is there already; a replaced item keeps other columns.
+
+        Without `ids`, a path is its own id, as in `index`, and anything else gets a random one. `metadata`
+        are values for your own columns, one mapping per image. Raises ImageError, with its position, for an
+        image that cannot be read; of the 1,024 images around it nothing is stored, of earlier ones all.
+        """
+        if isinstance(images, str | bytes | os.PathLike):
+            raise InvalidInput("add_images takes a list of images, not one image: put it into a list")
+        given = checked_ids(ids, len(images))
+        values = checked_metadata(metadata, len(images), list(self.columns))
+        jobs = list(zip(range(len(images)), images, given, values, strict=True))
+        read = read_ahead(jobs, self._read_image, ahead=ADD_BATCH)
+        reports = []
+        for batch in batched(read, ADD_BATCH):
+            vectors = self.encoder.encode_pixels([decoded.pixels for decoded in batch])
+            reports.append(self._write([decoded.row for decoded in batch], vectors))
+        return _total(reports)
+
+    def add_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        ids: Sequence[str] | None = None,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+    ) -> AddReport:
+        """Store texts (captions, labels, documents), replacing those whose id is there already.
+
+        Without `ids` each gets a random one, so equal texts stay apart. `metadata` is as in `add_images`.
+        Texts longer than the model's context are stored whole, embedded cut, and counted in `cut`.
+        """
+        if isinstance(texts, str):
+            raise InvalidInput(f"add_texts takes a list of texts, not one text: [{texts!r}]")
+        given = checked_ids(ids, len(texts))
+        values = checked_metadata(metadata, len(texts), list(self.columns))
+        blank = next((i for i, text in enumerate(texts) if isinstance(text, str) and not text.strip()), None)
+        if blank is not None:
+            raise InvalidInput("the text is empty", position=blank)
+        cut_before = self.encoder.texts_cut
+        reports = []
+        for batch in batched(zip(texts, given, values, strict=True), ADD_BATCH):
+            vectors = self.encoder.encode_texts([text for text, _, _ in batch])
+            rows = [
+                ItemRow(id=identity or uuid.uuid4().hex, kind="text", text=text, metadata=own)
+                for text, identity, own in batch
+            ]
+            reports.append(self._write(rows, vectors))
+        return replace(_total(reports), cut=self.encoder.texts_cut - cut_before)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """The number of items deleted. Ids that are not there are no error."""
+        if isinstance(ids, str):
+            raise InvalidInput(f"delete takes a list of ids, not one id: [{ids!r}]")
+        return self._store.delete(id_in(ids))
+
+    def delete_where(self, where: str) -> int:
+        """The number of items deleted: all that pass the filter. Raises FilterError."""
+        return self._store.delete(_checked_filter(where))
+
+    def get(self, ids: Sequence[str]) -> list[Item]:
+        """The items with these ids, in their order. Raises InvalidInput for one that is not there."""
+        if isinstance(ids, str):
+            raise InvalidInput(f"get takes a list of ids, not one id: [{ids!r}]")
+        rows = {row["id"]: row for row in self.to_arrow(where=id_in(ids)).to_pylist()}
+        for position, identity in enumerate(ids):
+            if identity not in rows:
+                raise InvalidInput(f"there is no item {identity!r} in {self.name!r}", position=position)
+        return [_item(dict(rows[identity])) for identity in ids]
+
+    def search(
+        self,
+        query: str | Query,
+        *,
+        k: int = 10,
+        kind: Kind | None = None,
+        where: str | None = None,
+        min_score: float | None = None,
+    ) -> Hits:
+        """The up to `k` items of highest cosine similarity to `query`, best first.
+
+        A string is the one-line form of a Query: "beach + 0.5*image:cat.jpg - people". `kind` keeps images
+        or texts only, `where` is an SQL filter over the columns ("width > 1000 AND camera LIKE 'Canon%'"),
+        and hits score at least `min_score`. Items that the query itself names are not among the hits.
+        Raises QueryError, FilterError, or InvalidInput for a `k` below 1.
+        """
+        parsed = Query.parse(query) if isinstance(query, str) else query
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise InvalidInput(f"k is the number of hits wanted, at least 1, not {k!r}")
+        if min_score is not None and not -1.0 <= min_score <= 1.0:
+            raise InvalidInput(f"min_score is a cosine similarity from -1 to 1, not {min_score!r}")
+        named = [str(part.value) for part in parsed.parts if part.what == "id"]
+        condition = all_of(
+            _kind_is(kind), where and _checked_filter(where), f"NOT ({id_in(named)})" if named else None
+        )
+        columns = [name for name in self._store.items.schema.names if name != "vector"]
+        vector = parsed.resolve(self.encoder, self._vectors)
+        hits = from_rows(self._store.items.nearest(vector, k, where=condition, columns=columns))
+        if min_score is not None:
+            hits = [hit for hit in hits if hit.score >= min_score]
+        return Hits(hits, self.thumbnails)
+
+    def count(self, *, kind: Kind | None = None, where: str | None = None) -> int:
+        """The number of items, of those that pass the filter."""
+        return self._store.items.count(all_of(_kind_is(kind), where and _checked_filter(where)))
+
+    def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """JPEG bytes by id, for those of `ids` that are images."""
+        stored = self._store.thumbnails.read(["id", "jpeg"], id_in(ids))
+        return dict(zip(stored["id"].to_pylist(), stored["jpeg"].to_pylist(), strict=True))
+
+    def batches(
+        self,
+        *,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        batch_size: int = EXPORT_BATCH,
+    ) -> Iterator[pa.RecordBatch]:
+        """Record batches of up to `batch_size` items, vectors included unless `columns` says otherwise.
+
+        Items added after the start are left out; others may write meanwhile.
+        """
+        if batch_size < 1:
+            raise InvalidInput(f"batch_size is at least 1, not {batch_size}")
+        return self._store.items.batches(
+            columns or self._store.items.schema.names, where and _checked_filter(where), batch_size
+        )
+
+    def to_arrow(self, *, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+        """All items, or those that pass the filter, as one Arrow table."""
+        return self._store.items.read(
+            columns or self._store.items.schema.names, where and _checked_filter(where)
+        )
+
+    def to_pandas(self, *, columns: Sequence[str] | None = None, where: str | None = None) -> pd.DataFrame:
+        """The same as a data frame. Raises MissingExtra without pandas."""
+        return to_pandas(self.to_arrow(columns=columns, where=where))
+
+    def to_parquet(self, path: str | os.PathLike[str], *, where: str | None = None) -> int:
+        """The number of items written to a Parquet file, which appears only when it is complete."""
+        from pyarrow.parquet import ParquetWriter
+
+        target = Path(path).expanduser()
+        partial_file = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+        written = 0
+        try:
+            with ParquetWriter(partial_file, self._store.items.schema) as writer:
+                for batch in self.batches(where=where):
+                    writer.write_batch(batch)
+                    written += batch.num_rows
+            partial_file.replace(target)
+        finally:
+            partial_file.unlink(missing_ok=True)
+        return written
+
+    def failures(self) -> list[Failure]:
+        """The files that the last runs of `index` could not read, and why."""
+        stored = self._store.failures.read(["id", "reason"]).sort_by("id")
+        return [Failure(row["id"], row["reason"]) for row in stored.to_pylist()]
+
+    def status(self) -> Status:
+        """What the collection holds."""
+        return Status(
+            name=self.name,
+            db=self.db,
+            encoder=self.encoder_name,
+            dim=self.dim,
+            images=self.count(kind="image"),
+            texts=self.count(kind="text"),
+            failures=self._store.failures.count(),
+            size_bytes=self._store.size_bytes(),
+            columns=self.columns,
+        )
+
+    def optimize(self) -> None:
+        """Compact the tables and bring the vector index up to date. Happens by itself after many writes."""
+        self._store.optimize()
+
+    def _vectors(self, ids: list[str]) -> Vectors:
+        return np.stack([item.vector for item in self.get(ids)])
+
+    def _read_image(self, job: tuple[int, ImageInput, str | None, Mapping[str, Any]]) -> Decoded:
+        position, image, identity, own = job
+        if isinstance(image, str | os.PathLike):
+            path = os.path.realpath(Path(image).expanduser())
+            file = FoundFile(path_to_id(path), 0, 0)
+            read = read_file(file, encoder=lambda: self.encoder, known=None, max_pixels=MAX_PIXELS)
+            if not isinstance(read, Decoded):
+                reason = read.reason if isinstance(read, Unreadable) else "is known"
+                raise ImageError(f"{os.fspath(image)} {reason}", position=position)
+            return replace(read, row=replace(read.row, id=identity or read.row.id, metadata=own))
+        decoded = decode_value(image, identity or uuid.uuid4().hex, self.encoder, position)
+        return replace(decoded, row=replace(decoded.row, metadata=own))
+
+    def _write(self, rows: list[ItemRow], vectors: Vectors) -> AddReport:
+        inserted, updated = self._store.write(rows, vectors)
+        return AddReport(tuple(row.id for row in rows), inserted, updated)
+
+
+def database_uri(db: str | os.PathLike[str] | None = None) -> str:
+    """Where collections live: `db`, else $CLIPKIT_HOME, else the platform's data folder for clipkit."""
+    place = os.fspath(db) if db is not None else os.environ.get("CLIPKIT_HOME")
+    if place is None:
+        from platformdirs import user_data_path
+
+        return str(user_data_path("clipkit"))
+    return place if "://" in place else os.path.abspath(Path(place).expanduser())
+
+
+def _fitting(encoder: Encoder, stamp: Stamp, name: str) -> Encoder:
+    """`encoder`, if the collection's vectors are its own. Raises CollectionMismatch."""
+    if (encoder.fingerprint, encoder.dim) == (stamp.fingerprint, stamp.dim):
+        return encoder
+    if encoder.name == stamp.encoder:
+        raise CollectionMismatch(
+            f"the model {stamp.encoder} is not what it was when collection {name!r} was made: its weights or "
+            f"its preprocessing have changed (fingerprint {encoder.fingerprint}, not {stamp.fingerprint}). "
+            "Bring the old files back, or index again into a new collection."
+        )
+    raise CollectionMismatch(
+        f"collection {name!r} holds vectors of {stamp.encoder} ({stamp.dim} dimensions), which those of "
+        f"{encoder.name} ({encoder.dim}) cannot be compared with. Open it without naming a model, or use "
+        f"another collection for {encoder.name}."
+    )
+
+
+def _checked_filter(where: str) -> str:
+    if not isinstance(where, str) or not where.strip():
+        raise FilterError(f'a filter is an SQL condition such as "width > 1000", not {where!r}')
+    return where
+
+
+def _kind_is(kind: Kind | None) -> str | None:
+    if kind is None:
+        return None
+    if kind not in ("image", "text"):
+        raise InvalidInput(f"kind is 'image' or 'text', not {kind!r}")
+    return is_in("kind", [kind])
+
+
+def _item(row: dict[str, Any]) -> Item:
+    vector = np.asarray(row.pop("vector"), np.float32)
+    return Item(row.pop("id"), row.pop("uri"), row.pop("kind"), row.pop("text"), vector, row)
+
+
+def _total(reports: Sequence[AddReport]) -> AddReport:
+    return AddReport(
+        ids=tuple(identity for report in reports for identity in report.ids),
+        added=sum(report.added for report in reports),
+        updated=sum(report.updated for report in reports),
+    )
