@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 _HOME = {
-    "AddReport": "collection",
+    "AddReport": "reports",
     "ClipkitError": "errors",
     "Collection": "collection",
     "Encoder": "encoder",
     "Hit": "hits",
     "Hits": "hits",
-    "IndexReport": "indexing",
+    "IndexReport": "reports",
     "Item": "hits",
     "Query": "query",
     "Selection": "folders",
-    "Status": "collection",
+    "Status": "reports",
     "load_encoder": "encoders",
 }
 
@@ -44,14 +44,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from clipkit.collection import AddReport, Collection, Status
+    from clipkit.collection import Collection
     from clipkit.encoder import Encoder
     from clipkit.encoders import load_encoder
     from clipkit.errors import ClipkitError
     from clipkit.folders import Selection
     from clipkit.hits import Hit, Hits, Item
-    from clipkit.indexing import IndexReport
     from clipkit.query import Query
+    from clipkit.reports import AddReport, IndexReport, Status
 
 
 def __getattr__(name: str) -> Any:

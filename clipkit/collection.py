@@ -6,7 +6,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,49 +17,22 @@ import pyarrow as pa
 from clipkit.columns import ColumnType, checked_ids, checked_metadata, fields_of
 from clipkit.encoder import Encoder, ImageInput, Vectors, batched
 from clipkit.encoders import canonical_name, load_encoder
-from clipkit.errors import CollectionMismatch, FilterError, ImageError, InvalidInput
+from clipkit.errors import FilterError, ImageError, InvalidInput
 from clipkit.folders import FoundFile, Selection, path_to_id, walk
 from clipkit.hits import Hits, Item, Kind, from_rows, to_pandas
 from clipkit.images import MAX_PIXELS
-from clipkit.indexing import Failure, IndexReport, Progress, index_walk
+from clipkit.indexing import index_walk
 from clipkit.lance import all_of, id_in, is_in
 from clipkit.query import Query
+from clipkit.reports import AddReport, Failure, IndexReport, Progress, Status
 from clipkit.stages import Decoded, Unreadable, decode_value, read_ahead, read_file
-from clipkit.store import BUILTIN_COLUMNS, ItemRow, Stamp, Store, collection_names
+from clipkit.store import BUILTIN_COLUMNS, ItemRow, Stamp, Store, collection_names, database_uri
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ADD_BATCH = 1024  # items encoded and written together by `add_images` and `add_texts`
 EXPORT_BATCH = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class AddReport:
-    """What `add_images` or `add_texts` did: the ids in input order, and how many of them were new.
-
-    `cut` counts the texts that were longer than the model's context.
-    """
-
-    ids: tuple[str, ...]
-    added: int
-    updated: int
-    cut: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What a collection holds. `size_bytes` is the data of all its tables, `columns` the user's own."""
-
-    name: str
-    db: str
-    encoder: str
-    dim: int
-    images: int
-    texts: int
-    failures: int
-    size_bytes: int
-    columns: Mapping[str, str]
 
 
 class Collection:
@@ -115,10 +88,10 @@ class Collection:
         stamp = store.stamp
         load = partial(load_encoder, device=device, precision=precision, upright=stamp.upright)
         if isinstance(encoder, Encoder):
-            return cls(store, _fitting(encoder, stamp, name), lambda: encoder)
+            return cls(store, stamp.checked(encoder, name), lambda: encoder)
         if encoder is None or canonical_name(encoder) == stamp.encoder:
             return cls(store, None, partial(load, stamp.encoder))
-        model = _fitting(load(encoder), stamp, name)
+        model = stamp.checked(load(encoder), name)
         return cls(store, model, lambda: model)
 
     @staticmethod
@@ -148,7 +121,7 @@ class Collection:
         """The model, loaded on first use. Raises CollectionMismatch if it is no longer what it was."""
         with self._loading:
             if self._encoder is None:
-                self._encoder = _fitting(self._load(), self._store.stamp, self.name)
+                self._encoder = self._store.stamp.checked(self._load(), self.name)
             return self._encoder
 
     @property
@@ -395,33 +368,6 @@ class Collection:
     def _write(self, rows: list[ItemRow], vectors: Vectors) -> AddReport:
         inserted, updated = self._store.write(rows, vectors)
         return AddReport(tuple(row.id for row in rows), inserted, updated)
-
-
-def database_uri(db: str | os.PathLike[str] | None = None) -> str:
-    """Where collections live: `db`, else $CLIPKIT_HOME, else the platform's data folder for clipkit."""
-    place = os.fspath(db) if db is not None else os.environ.get("CLIPKIT_HOME")
-    if place is None:
-        from platformdirs import user_data_path
-
-        return str(user_data_path("clipkit"))
-    return place if "://" in place else os.path.abspath(Path(place).expanduser())
-
-
-def _fitting(encoder: Encoder, stamp: Stamp, name: str) -> Encoder:
-    """`encoder`, if the collection's vectors are its own. Raises CollectionMismatch."""
-    if (encoder.fingerprint, encoder.dim) == (stamp.fingerprint, stamp.dim):
-        return encoder
-    if encoder.name == stamp.encoder:
-        raise CollectionMismatch(
-            f"the model {stamp.encoder} is not what it was when collection {name!r} was made: its weights or "
-            f"its preprocessing have changed (fingerprint {encoder.fingerprint}, not {stamp.fingerprint}). "
-            "Bring the old files back, or index again into a new collection."
-        )
-    raise CollectionMismatch(
-        f"collection {name!r} holds vectors of {stamp.encoder} ({stamp.dim} dimensions), which those of "
-        f"{encoder.name} ({encoder.dim}) cannot be compared with. Open it without naming a model, or use "
-        f"another collection for {encoder.name}."
-    )
 
 
 def _checked_filter(where: str) -> str:

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 
@@ -22,6 +21,7 @@ from clipkit.errors import StorageError
 from clipkit.folders import FoundFile, Walk, has_vanished, id_prefixes, id_to_path
 from clipkit.images import MAX_PIXELS
 from clipkit.lance import all_of, any_of, id_in, is_in, starts_with
+from clipkit.reports import Failure, IndexInterrupted, IndexReport, Progress
 from clipkit.stages import (
     Changes,
     Copy,
@@ -40,53 +40,6 @@ READ_AHEAD = 2 * ENCODE_BATCH  # files read, or being read, beyond those that ar
 COMMIT_SECONDS = 2.0  # the most work that a crash costs
 COMMIT_ROWS = 4096
 LOST_SHARE = 0.2  # if more of the known files are gone, it may be a disk: they are kept unless `prune`
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A file that is not in the collection, or not in its present form, and why."""
-
-    id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is, in files: done of those that are new or changed, and skipped among the done."""
-
-    done: int
-    total: int
-    skipped: int
-
-
-@dataclass(frozen=True, slots=True)
-class IndexReport:
-    """What a run of `Collection.index` did, in files.
-
-    `added`, `updated`, `moved`, `removed`, `unchanged` and `skipped` tell them apart. `embedded` counts
-    those that went through the model: a moved, copied or merely touched file reuses its vector.
-    `kept_missing` counts files that are gone but stay in the collection, because they are more than a fifth
-    of those known under the indexed folders; `prune=True` drops them. `failures` lists what was skipped.
-    """
-
-    added: int = 0
-    updated: int = 0
-    moved: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    skipped: int = 0
-    embedded: int = 0
-    kept_missing: int = 0
-    failures: tuple[Failure, ...] = ()
-    seconds: float = 0.0
-
-
-class IndexInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a run. What was embedded until then is stored; `report` counts it."""
-
-    def __init__(self, report: IndexReport) -> None:
-        super().__init__("indexing was interrupted; run it again to go on where it stopped")
-        self.report = report
 
 
 def index_walk(

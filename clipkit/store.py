@@ -6,6 +6,7 @@ Collection NAME is the table NAME with the items and their vectors, NAME.thumbna
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from clipkit.encoder import Vectors
+from clipkit.encoder import Encoder, Vectors
 from clipkit.errors import (
     CollectionExists,
     CollectionMismatch,
@@ -117,6 +118,22 @@ class Stamp:
                 "model made it. Choose another name, or index into a new collection."
             ) from None
 
+    def checked(self, encoder: Encoder, name: str) -> Encoder:
+        """`encoder`, if the collection's vectors are its own. Raises CollectionMismatch."""
+        if (encoder.fingerprint, encoder.dim) == (self.fingerprint, self.dim):
+            return encoder
+        if encoder.name == self.encoder:
+            raise CollectionMismatch(
+                f"the model {self.encoder} is not what it was when collection {name!r} was made: its weights "
+                f"or preprocessing have changed (fingerprint {encoder.fingerprint}, not {self.fingerprint}). "
+                "Bring the old files back, or index again into a new collection."
+            )
+        raise CollectionMismatch(
+            f"collection {name!r} holds vectors of {self.encoder} ({self.dim} dimensions), which those of "
+            f"{encoder.name} ({encoder.dim}) cannot be compared with. Open it without naming a model, or use "
+            f"another collection for {encoder.name}."
+        )
+
 
 class Store:
     """The three tables of one collection."""
@@ -210,6 +227,16 @@ class Store:
     def optimize(self) -> None:
         for table in (self.items, self.thumbnails, self.failures):
             table.optimize()
+
+
+def database_uri(db: str | os.PathLike[str] | None = None) -> str:
+    """Where collections live: `db`, else $CLIPKIT_HOME, else the platform's data folder for clipkit."""
+    place = os.fspath(db) if db is not None else os.environ.get("CLIPKIT_HOME")
+    if place is None:
+        from platformdirs import user_data_path
+
+        return str(user_data_path("clipkit"))
+    return place if "://" in place else os.path.abspath(Path(place).expanduser())
 
 
 def collection_names(uri: str) -> list[str]:

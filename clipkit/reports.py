@@ -1,0 +1,81 @@
+"""What jobs over many items tell: how far they are, what they did, what they could not do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that is not in the collection, or not in its present form, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is, in files: done of those that are new or changed, and skipped among the done."""
+
+    done: int
+    total: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What a run of `Collection.index` did, in files.
+
+    `added`, `updated`, `moved`, `removed`, `unchanged` and `skipped` tell them apart. `embedded` counts
+    those that went through the model: a moved, copied or merely touched file reuses its vector.
+    `kept_missing` counts files that are gone but stay in the collection, because they are more than a fifth
+    of those known under the indexed folders; `prune=True` drops them. `failures` lists what was skipped.
+    """
+
+    added: int = 0
+    updated: int = 0
+    moved: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    embedded: int = 0
+    kept_missing: int = 0
+    failures: tuple[Failure, ...] = ()
+    seconds: float = 0.0
+
+
+class IndexInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a run. What was embedded until then is stored; `report` counts it."""
+
+    def __init__(self, report: IndexReport) -> None:
+        super().__init__("indexing was interrupted; run it again to go on where it stopped")
+        self.report = report
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """What `add_images` or `add_texts` did: the ids in input order, and how many of them were new.
+
+    `cut` counts the texts that were longer than the model's context.
+    """
+
+    ids: tuple[str, ...]
+    added: int
+    updated: int
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a collection holds. `size_bytes` is the data of all its tables, `columns` the user's own."""
+
+    name: str
+    db: str
+    encoder: str
+    dim: int
+    images: int
+    texts: int
+    failures: int
+    size_bytes: int
+    columns: Mapping[str, str]
