@@ -93,9 +93,8 @@ def _black_and_white(image: Image.Image) -> tuple[float, float]:
     least, greatest = np.inf, -np.inf
     for _, strip in _strips(image):
         values = np.asarray(strip)
-        finite = values[np.isfinite(values)]
-        least = min(least, float(finite.min(initial=np.inf)))
-        greatest = max(greatest, float(finite.max(initial=-np.inf)))
+        if (finite := values[np.isfinite(values)]).size:
+            least, greatest = min(least, float(finite.min())), max(greatest, float(finite.max()))
     if least > greatest:
         raise ImageError("has no pixel with a finite value")
     for white in (65535.0,) if image.mode == "I" else (1.0, 255.0):

@@ -180,7 +180,10 @@ def _as_image_errors() -> Iterator[None]:
     except MemoryError as exc:
         raise ImageError("needs more memory than there is") from exc
     except Exception as exc:  # their parsers trip over broken files in every way there is
-        raise ImageError(f"cannot be decoded: {str(exc) or type(exc).__name__}") from exc
+        why = (
+            exc.args[0].decode() if exc.args and isinstance(exc.args[0], bytes) else str(exc)
+        )  # LibRaw: bytes
+        raise ImageError(f"cannot be decoded: {why or type(exc).__name__}") from exc
 
 
 # --- from a source to a stream, and what is in it
