@@ -1,0 +1,5 @@
+"""`python -m clipkit` is `clipkit`."""
+
+from clipkit.cli import main
+
+raise SystemExit(main())

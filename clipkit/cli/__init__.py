@@ -1,0 +1,75 @@
+"""The command line: arguments in, tables and bars out. The only place in the library that prints and exits.
+
+Results go to stdout, everything else to stderr. With --json, stdout holds exactly one JSON document, also
+after an error: {"error": {"type", "message"}}. Exit codes: 0 done, 1 the job failed, 2 the call was wrong.
+Nothing heavy is imported before a command needs it, so --help and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from clipkit.cli import adding, keeping, machine, searching
+from clipkit.cli.output import failed, flush, survive_any_text
+from clipkit.cli.session import register
+
+app = typer.Typer(
+    name="clipkit",
+    help="Search your pictures with words or pictures. Start with: clipkit index ~/Pictures",
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 the job failed, 2 the call was wrong.",
+)
+register(app, adding.index, model=True)
+register(app, searching.search, model=True)
+register(app, searching.describe, model=True)
+register(app, adding.add_texts, model=True)
+register(app, keeping.status)
+register(app, keeping.delete)
+register(app, keeping.export)
+register(app, machine.models, collection=False)
+register(app, machine.doctor, model=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from clipkit import __version__
+
+        print(f"clipkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code after running the command line `arguments`, by default those of the process."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    survive_any_text()
+    try:
+        # A query such as "- people" is no option, whatever it begins with: no option has a blank in it.
+        code = typer.main.get_command(app)(
+            [f" {argument}" if argument.startswith("- ") else argument for argument in given],
+            prog_name="clipkit",
+            standalone_mode=False,
+            obj=given,
+        )
+        flush()
+    except Exception as error:  # the last line of defence: a traceback helps no user
+        if os.environ.get("CLIPKIT_DEBUG"):
+            raise
+        return failed(error, json="--json" in given)
+    return int(code or 0)

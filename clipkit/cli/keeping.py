@@ -1,0 +1,172 @@
+"""`clipkit status`, `clipkit delete` and `clipkit export`: see what a collection holds, drop it, copy it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clipkit.cli.output import note, plural, print_facts, print_json, print_table, size
+from clipkit.cli.session import Session, sql_text
+from clipkit.errors import InvalidInput, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from clipkit.collection import Collection
+
+SUFFIXES = (".parquet", ".arrow", ".feather", ".csv")
+
+
+def status(
+    session: Session,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="List the files that could not be read, and why.")
+    ] = False,
+) -> None:
+    """Show what a collection holds.
+
+    Example: clipkit status --failures
+    """
+    from clipkit.collection import Collection
+
+    collection = session.open()
+    found = collection.status()
+    if session.json:
+        failed = {"failed": [asdict(failure) for failure in collection.failures()]} if failures else {}
+        print_json({**asdict(found), **failed})
+        return
+    if failures:
+        print_table(("file", "reason"), [(failure.id, failure.reason) for failure in collection.failures()])
+        return
+    facts = {
+        "collection": f"{found.name} in {found.db}",
+        "model": f"{found.encoder}, {found.dim} dimensions",
+        "images": str(found.images),
+        "texts": str(found.texts),
+        "unreadable": plural(found.failures, "file") if found.failures else "none",
+        "on disk": size(found.size_bytes),
+    }
+    if found.columns:
+        facts["own columns"] = ", ".join(f"{name} ({kind})" for name, kind in found.columns.items())
+    others = [name for name in Collection.names(session.db) if name != found.name]
+    if others:
+        facts["beside it"] = ", ".join(others)
+    print_facts(facts)
+    if found.failures:
+        note(f"which files, and why:  {session.again('status --failures')}")
+
+
+def delete(
+    session: Session,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="IDS", help="Ids, or paths of indexed files.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="FILTER", help="Delete all items that pass this SQL filter.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete items from a collection. Files on disk are not touched.
+
+    Asks first on a terminal; elsewhere --yes is needed. A file that is still there is indexed again by the
+    next run of index that finds it.
+
+    Example: clipkit delete --where "width < 200" --yes
+    """
+    if bool(ids) == (where is not None):
+        raise InvalidInput("name what to delete: either ids, or a filter with --where")
+    collection = session.open()
+    found = _stored(collection, ids) if ids else []
+    count = len(found) if ids else collection.count(where=where)
+    if count and not yes:
+        _ask(f"Delete {plural(count, 'item')} from {collection.name!r}?")
+    deleted = 0
+    if count:
+        deleted = collection.delete(found) if where is None else collection.delete_where(where)
+    if session.json:
+        print_json({"collection": collection.name, "deleted": deleted})
+    else:
+        print(f"deleted {deleted}")
+
+
+def _stored(collection: Collection, given: list[str]) -> list[str]:
+    """The ids among `given`, a path standing for the id of its file. Says which are not there."""
+    from clipkit.folders import path_to_id
+
+    forms = {value: (value, path_to_id(os.path.realpath(value))) for value in given}
+    anyone = ", ".join(sql_text(form) for both in forms.values() for form in both)
+    there = set(collection.to_arrow(columns=["id"], where=f"id IN ({anyone})")["id"].to_pylist())
+    for value, both in forms.items():
+        if not there.intersection(both):
+            note(f"not in the collection: {value}")
+    return sorted(
+        {next(form for form in both if form in there) for both in forms.values() if there & set(both)}
+    )
+
+
+def _ask(question: str) -> None:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InvalidInput("there is no terminal to ask on: say --yes if you are sure")
+    typer.confirm(question, abort=True, err=True)
+
+
+def export(
+    session: Session,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to: FILE.parquet, .arrow, .feather or .csv.")
+    ],
+    where: Annotated[
+        str | None, typer.Option(metavar="FILTER", help="Only items that pass this SQL filter.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write the items to a file: all columns and the vectors; CSV goes without the vectors.
+
+    Example: clipkit export pictures.parquet --where "kind = 'image'"
+    """
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InvalidInput(f"no format is known for {file.name!r}. {did_you_mean(suffix, SUFFIXES)}")
+    if not file.parent.is_dir():
+        raise InvalidInput(f"there is no folder {file.parent}")
+    if file.exists() and not force:
+        raise InvalidInput(f"{file} is there already: --force replaces it")
+    collection = session.open()
+    if suffix == ".parquet":
+        rows = collection.to_parquet(file, where=where)
+    else:
+        rows = _write(collection, file, where, as_csv=suffix == ".csv")
+    if session.json:
+        print_json({"collection": collection.name, "file": str(file.absolute()), "items": rows})
+    else:
+        print(f"{plural(rows, 'item')} written to {file}")
+
+
+def _write(collection: Collection, file: Path, where: str | None, *, as_csv: bool) -> int:
+    """The number of items written; the file appears only when it is complete."""
+    empty = collection.to_arrow(where="false")
+    columns = [name for name in empty.schema.names if not (as_csv and name == "vector")]
+    part = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.part")
+    rows = 0
+    try:
+        with _writer(part, empty.select(columns).schema, as_csv) as writer:
+            for batch in collection.batches(columns=columns, where=where):
+                writer.write_batch(batch)
+                rows += batch.num_rows
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return rows
+
+
+def _writer(file: Path, schema: pa.Schema, as_csv: bool) -> Any:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    return csv.CSVWriter(file, schema) if as_csv else pa.ipc.new_file(str(file), schema)

@@ -1,0 +1,147 @@
+"""`clipkit search` and `clipkit describe`: questions to a collection."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipkit.cli.output import note, print_json, print_paths, print_table
+from clipkit.cli.session import Session
+
+if TYPE_CHECKING:
+    from clipkit.hits import Hit
+    from clipkit.query import Query
+
+
+class KindChoice(StrEnum):
+    """What can be looked for; a copy of hits.Kind, whose module would load Arrow for --help."""
+
+    image = "image"
+    text = "text"
+
+
+_K = Annotated[int, typer.Option("-k", metavar="N", help="Print at most so many hits.")]
+_Where = Annotated[
+    str | None,
+    typer.Option(metavar="FILTER", help="Only items that pass this SQL filter: \"taken_at > '2024-01-01'\"."),
+]
+_MinScore = Annotated[
+    float | None, typer.Option(metavar="SCORE", help="Only hits with at least this score, -1 to 1.")
+]
+
+
+def search(
+    session: Session,
+    query: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="QUERY", help="Words, image:PATH or id:ID, with + and - between them and weights."
+        ),
+    ],
+    k: _K = 10,
+    kind: Annotated[KindChoice | None, typer.Option(help="Only pictures, or only texts.")] = None,
+    where: _Where = None,
+    min_score: _MinScore = None,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Print the paths of pictures, one per line.")
+    ] = False,
+    print0: Annotated[
+        bool, typer.Option("--print0", "-0", help="Print paths, each followed by a NUL, for xargs -0.")
+    ] = False,
+) -> None:
+    """Find the pictures and texts that are nearest to a query.
+
+    A query that holds a minus or quotes goes into quotes of the shell.
+
+    Example: clipkit search 'beach + 0.5*image:cat.jpg - people' -k 20
+    """
+    from clipkit.query import Query
+
+    parsed = Query.parse(" ".join(query))
+    _note_file_as_text(parsed)
+    wanted = KindChoice.image if (paths or print0) and kind is None else kind
+    hits = session.open().search(
+        parsed, k=k, kind=wanted.value if wanted else None, where=where, min_score=min_score
+    )
+    if session.json:
+        print_json({"query": str(parsed), "hits": [_document(hit) for hit in hits]})
+    elif paths or print0:
+        print_paths([_path(hit) for hit in hits if hit.uri], separator="\0" if print0 else "\n")
+    else:
+        _print_hits(hits)
+
+
+def describe(
+    session: Session,
+    image: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, allow_dash=True, help="A picture; - reads it from stdin."
+        ),
+    ],
+    k: _K = 5,
+    where: _Where = None,
+    min_score: _MinScore = None,
+) -> None:
+    """Find the texts of the collection that fit a picture best.
+
+    The texts come from clipkit add-texts: labels, captions, sentences.
+
+    Example: clipkit describe cat.jpg -k 3
+    """
+    from clipkit.query import Query
+
+    query = Query.image(sys.stdin.buffer.read() if str(image) == "-" else image)
+    collection = session.open()
+    hits = collection.search(query, k=k, kind="text", where=where, min_score=min_score)
+    if session.json:
+        print_json({"image": str(image), "hits": [_document(hit) for hit in hits]})
+        return
+    if not hits and not collection.count(kind="text"):
+        note(f"the collection has no texts to choose from; add some:\n  {session.again('add-texts')} FILE")
+        return
+    _print_hits(hits)
+
+
+def _print_hits(hits: Sequence[Hit]) -> None:
+    if not hits:
+        note("nothing found")
+        return
+    rows = [(f"{hit.score:.3f}", hit.text if hit.kind == "text" and hit.text else _path(hit)) for hit in hits]
+    print_table(("score", "what"), rows, right=("score",))
+
+
+def _document(hit: Hit) -> dict[str, object]:
+    return {
+        "id": hit.id,
+        "uri": hit.uri,
+        "kind": hit.kind,
+        "text": hit.text,
+        "score": hit.score,
+        "metadata": dict(hit.metadata),
+    }
+
+
+def _path(hit: Hit) -> str:
+    from clipkit.folders import id_to_path
+
+    return id_to_path(hit.uri or hit.id)
+
+
+def _note_file_as_text(query: Query) -> None:
+    """`clipkit search cat.jpg` is taken for words; say so, for it was probably meant otherwise."""
+    only = query.parts[0]
+    if (
+        len(query.parts) == 1
+        and only.what == "text"
+        and Path(only.value).suffix
+        and Path(only.value).is_file()
+    ):
+        note(
+            f"{only.value} is a file here, but was searched for as words; image:{only.value} shows it instead"
+        )

@@ -1,0 +1,155 @@
+"""What a drawn scene says: groups of alike things, a relation between them, a setting; made from a seed.
+
+Distribution of `scene(seed)`: 10% of the scenes hold one group, 60% two, 30% three. Two groups stand in one
+of the five relations of two (each alike) nine times in ten, three groups in `between` three times in four;
+else there is no relation. Settings, kinds and colours are drawn evenly (what is inside something is held by
+a container kind; held-out pairs are left out), counts 1 to 4 with weights 36, 26, 20, 18, sizes evenly; a
+draw that does not fit the picture is drawn again, so large things tend to come alone.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from clipkit.sketch import animals, containers, nature, objects, vehicles
+from clipkit.sketch.paint import BASES, Painter
+from clipkit.sketch.settings import SETTINGS
+
+PAINTERS: dict[str, Painter] = {
+    **nature.PAINTERS,
+    **animals.PAINTERS,
+    **vehicles.PAINTERS,
+    **objects.PAINTERS,
+    **containers.PAINTERS,
+}
+KINDS: tuple[str, ...] = tuple(PAINTERS)
+COLOURS: tuple[str, ...] = tuple(BASES)
+SIZES: tuple[str, ...] = ("small", "medium", "large")
+RELATIONS: tuple[str, ...] = ("above", "below", "left of", "right of", "inside", "between")
+
+# One colour of each kind, and a second of every fifth: about a tenth, spread evenly over both.
+HELD_OUT_PAIRS: frozenset[tuple[str, str]] = frozenset(
+    [(COLOURS[(5 * i + 3) % 12], kind) for i, kind in enumerate(KINDS)]
+    + [(COLOURS[(7 * i + 2) % 12], kind) for i, kind in enumerate(KINDS) if i % 5 == 0]
+)
+
+# The side of one thing as a share of the picture's; a thing that holds others is HOLDER wide.
+SIDE: dict[str, float] = {"small": 0.16, "medium": 0.24, "large": 0.37}
+HOLDER = 0.8
+_ROOM = 0.95  # of the picture's side, what is left after its border
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One group of `count` (1 to 4) alike things."""
+
+    kind: str
+    colour: str
+    size: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One to three groups in a setting; `things[0]` stands in `relation` to the others, in their order."""
+
+    seed: int
+    setting: str
+    things: tuple[Thing, ...]
+    relation: str | None
+
+
+def scene(seed: int, *, held_out: bool = False) -> Scene:
+    """The scene of a seed; with `held_out`, all its (colour, kind) pairs are from HELD_OUT_PAIRS."""
+    rng = Random(f"clipkit.sketch {seed} {held_out}")
+    groups = rng.choices((1, 2, 3), weights=(10, 60, 30))[0]
+    relation = None
+    if groups == 2 and rng.random() < 0.9:
+        relation = rng.choice(RELATIONS[:5])
+    if groups == 3 and rng.random() < 0.75:
+        relation = "between"
+    setting = rng.choice(SETTINGS)
+    while True:
+        things = tuple(_thing(rng, held_out, holder=relation == "inside" and i == 1) for i in range(groups))
+        if len({t.kind for t in things}) == groups and arrangements(things, relation):
+            return Scene(seed, setting, things, relation)
+
+
+def _thing(rng: Random, held_out: bool, *, holder: bool) -> Thing:
+    while True:
+        kind = rng.choice(tuple(containers.ROOMS) if holder else KINDS)
+        colour = rng.choice(COLOURS)
+        if ((colour, kind) in HELD_OUT_PAIRS) is held_out:
+            break
+    if holder:
+        return Thing(kind, colour, "large", 1)
+    return Thing(kind, colour, rng.choice(SIZES), rng.choices((1, 2, 3, 4), weights=(36, 26, 20, 18))[0])
+
+
+Grid = tuple[int, int]  # columns, rows
+Plan = tuple[bool, tuple[Grid, ...]]  # side by side (or one above the other), and the grid of each group
+
+_GRIDS: dict[int, tuple[Grid, ...]] = {
+    1: ((1, 1),),
+    2: ((2, 1), (1, 2)),
+    3: ((3, 1), (2, 2), (1, 3)),
+    4: ((4, 1), (2, 2), (1, 4)),
+}
+
+
+def arrangements(things: tuple[Thing, ...], relation: str | None) -> list[Plan]:
+    """Every way to set the groups in rows and columns that fits the picture and shows the relation."""
+    if relation == "inside":
+        left, top, right, bottom = containers.ROOMS[things[1].kind]
+        side = SIDE[things[0].size]
+        fits = [
+            g
+            for g in _GRIDS[things[0].count]
+            if g[0] * side <= (right - left) * HOLDER and g[1] * side <= (bottom - top) * HOLDER
+        ]
+        return [(True, (g, (1, 1))) for g in fits]
+    beside = {"left of": (True,), "right of": (True,), "above": (False,), "below": (False,)}
+    plans = []
+    for flat in beside.get(relation or "", (True, False)):
+        for grids in _product([_GRIDS[t.count] for t in things]):
+            along = sum(g[0 if flat else 1] * SIDE[t.size] for g, t in zip(grids, things, strict=True))
+            across = max(g[1 if flat else 0] * SIDE[t.size] for g, t in zip(grids, things, strict=True))
+            if along + 0.03 * (len(things) - 1) <= _ROOM and across <= _ROOM:
+                plans.append((flat, grids))
+    return plans
+
+
+def _product(options: list[tuple[Grid, ...]]) -> list[tuple[Grid, ...]]:
+    rows: list[tuple[Grid, ...]] = [()]
+    for choices in options:
+        rows = [(*row, g) for row in rows for g in choices]
+    return rows
+
+
+def matches(
+    scene: Scene,
+    *,
+    kind: str | None = None,
+    colour: str | None = None,
+    setting: str | None = None,
+    count: int | None = None,
+    relation: str | None = None,
+) -> bool:
+    """Whether some one group has all the given attributes of a thing, in that setting and relation.
+
+    What is None is not asked for. The relation is the scene's own, as `Scene.relation` names it.
+    """
+    for what, value, known in (
+        ("kind", kind, KINDS),
+        ("colour", colour, COLOURS),
+        ("setting", setting, SETTINGS),
+        ("relation", relation, RELATIONS),
+    ):
+        if value is not None and value not in known:
+            raise ValueError(f"unknown {what} {value!r}; known are: {', '.join(known)}")
+    if count is not None and count not in range(1, 5):
+        raise ValueError(f"count must be 1, 2, 3 or 4, not {count!r}")
+    if setting not in (None, scene.setting) or relation not in (None, scene.relation):
+        return False
+    return any(
+        kind in (None, t.kind) and colour in (None, t.colour) and count in (None, t.count) for t in scene.things
+    )

@@ -1,0 +1,142 @@
+"""Indexing under fire: killed at any moment, beside other indexers, while others search."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipkit import Collection
+from clipkit.testing import FakeEncoder
+from tests.pictures import draw, draw_folder
+
+KILLS = 30
+
+INDEXER = """
+import sys
+import clipkit.indexing
+from clipkit import Collection
+from clipkit.testing import FakeEncoder
+
+clipkit.indexing.COMMIT_SECONDS = float(sys.argv[3])
+clipkit.indexing.ENCODE_BATCH = 8
+collection = Collection.open(db=sys.argv[1], encoder=FakeEncoder())
+print("ready", flush=True)
+report = collection.index(sys.argv[2])
+print("added", report.added, flush=True)
+"""
+
+SEARCHER = """
+import sys
+from clipkit import Collection
+from clipkit.testing import COLOURS, FakeEncoder
+
+collection = Collection.open(db=sys.argv[1], encoder=FakeEncoder())
+print("ready", flush=True)
+searches = 0
+while not sys.stdin.closed and collection.count() < int(sys.argv[2]):
+    for colour in COLOURS:
+        hits = collection.search(colour, k=20)
+        assert all(a.score >= b.score for a, b in zip(hits, hits[1:]))
+        assert len({hit.id for hit in hits}) == len(hits)
+        searches += 1
+print("searches", searches, flush=True)
+"""
+
+
+def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until_ready(child: subprocess.Popen[str]) -> None:
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    if line != "ready\n":
+        pytest.fail(f"the child said {line!r}: {child.communicate()[1]}")
+
+
+def finish(child: subprocess.Popen[str], *, timeout: float = 120) -> str:
+    out, err = child.communicate(timeout=timeout)
+    assert child.returncode == 0, err
+    return out
+
+
+def contents(collection: Collection) -> dict[str, tuple[object, ...]]:
+    """Every item with all its columns, its vector's bytes and its thumbnail, by id; no id twice."""
+    rows = collection.to_arrow().to_pylist()
+    pictures = collection.thumbnails([row["id"] for row in rows])
+    found = {
+        row["id"]: (
+            np.asarray(row.pop("vector"), np.float32).tobytes(),
+            pictures.get(row["id"]),
+            tuple(sorted(row.items(), key=lambda pair: pair[0])),
+        )
+        for row in rows
+    }
+    assert len(found) == len(rows)
+    return found
+
+
+def disturb(folder: Path, dice: random.Random, round_: int) -> None:
+    """Add, change, move and delete some files, as people do between two runs."""
+    files = sorted(folder.rglob("*.jpg"))
+    for path in dice.sample(files, 6):
+        path.rename(path.with_name(f"moved-{round_}-{path.name}"))
+    files = sorted(folder.rglob("*.jpg"))
+    for path in dice.sample(files, 4):
+        draw(path, seed=dice.randrange(10**6, 10**9))
+        os.utime(path, ns=(round_ + 1, round_ + 1))  # a clock may be too coarse to tell two writes apart
+    for path in dice.sample(files, 3):
+        path.unlink(missing_ok=True)
+    draw_folder(folder / "new", 25, first=1000 * (round_ + 1))
+
+
+def test_killed_at_thirty_moments_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+    dice = random.Random(2)
+    folder = tmp_path / "photos"
+    draw_folder(folder, 60)
+    killed = Collection.create(db=tmp_path / "killed", encoder=FakeEncoder())
+    died_at_work = 0
+    for round_ in range(KILLS):
+        disturb(folder, dice, round_)
+        child = start(INDEXER, killed.db, folder, 0.01)
+        wait_until_ready(child)
+        time.sleep(dice.uniform(0.0, 0.5))
+        died_at_work += child.poll() is None
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        assert killed.count() == len({*killed.to_arrow(columns=["id"])["id"].to_pylist()})
+
+    finish(start(INDEXER, killed.db, folder, 0.01))
+    undisturbed = Collection.create(db=tmp_path / "undisturbed", encoder=FakeEncoder())
+    undisturbed.index(folder)
+    assert died_at_work >= KILLS // 2
+    assert contents(killed) == contents(undisturbed)
+    assert killed.index(folder).unchanged == undisturbed.count() > 300
+
+
+def test_two_indexers_and_two_searchers_lose_and_double_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    draw_folder(folder, 2000)
+    shared = Collection.create(db=tmp_path / "shared", encoder=FakeEncoder())
+    searchers = [start(SEARCHER, shared.db, 2000) for _ in range(2)]
+    indexers = [start(INDEXER, shared.db, folder, 0.2) for _ in range(2)]
+    for child in (*searchers, *indexers):
+        wait_until_ready(child)
+    for child in indexers:
+        assert int(finish(child).split()[1]) > 0
+    for child in searchers:
+        assert int(finish(child).split()[1]) > 0
+
+    alone = Collection.create(db=tmp_path / "alone", encoder=FakeEncoder())
+    alone.index(folder)
+    assert contents(shared) == contents(alone)
+    assert shared.count() == 2000
