@@ -73,7 +73,7 @@ def contents(collection: Collection) -> dict[str, tuple[object, ...]]:
     """Every item with all its columns, its vector's bytes and its thumbnail, by id; no id twice."""
     rows = collection.to_arrow().to_pylist()
     pictures = collection.thumbnails([row["id"] for row in rows])
-    found = {
+    found: dict[str, tuple[object, ...]] = {
         row["id"]: (
             np.asarray(row.pop("vector"), np.float32).tobytes(),
             pictures.get(row["id"]),
