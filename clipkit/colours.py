@@ -62,7 +62,8 @@ def _eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
 def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
     """Strips of full width and a height divisible by `factor` (but for the last), each with its top row."""
     width, height = image.size
-    rows = max(1, _STRIP_PIXELS // (width * factor)) * factor
+    pixels = min(_STRIP_PIXELS, Image.MAX_IMAGE_PIXELS or _STRIP_PIXELS)  # crop, too, asks Pillow's limit
+    rows = max(1, pixels // (width * factor)) * factor
     for top in range(0, height, rows):
         yield top, image.crop((0, top, width, min(top + rows, height)))
 

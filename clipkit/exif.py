@@ -35,6 +35,14 @@ def facts_of(image: Image) -> Facts:
     return _facts(exif)
 
 
+def orientation_of(image: Image) -> int:
+    """EXIF's 1..8 for a Pillow image, whose header is only looked at: `facts_of` would fill it up."""
+    try:
+        return _orientation(image.getexif())
+    except Exception:  # noqa: BLE001  as above
+        return 1
+
+
 def tiff_tags(file: BinaryIO) -> Exif:
     """The tags of the first directory of a file in TIFF's structure, as most RAW files are; else none."""
     exif = Exif()
@@ -52,15 +60,19 @@ def tiff_facts(file: BinaryIO) -> Facts:
 
 
 def _facts(exif: Exif) -> Facts:
-    orientation = _get(exif, Base.Orientation)
     latitude, longitude = _position(_directory(exif, IFD.GPSInfo))
     return Facts(
-        orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1,
+        _orientation(exif),
         _taken_at(exif, _directory(exif, IFD.Exif)),
         _camera(_text(_get(exif, Base.Make)), _text(_get(exif, Base.Model))),
         latitude,
         longitude,
     )
+
+
+def _orientation(exif: Exif) -> int:
+    value = _get(exif, Base.Orientation)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _directory(exif: Exif, tag: int) -> Mapping[int, Any]:

@@ -23,7 +23,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from clipkit.colours import from_array, rgb
 from clipkit.encoder import ImageInput
 from clipkit.errors import ClipkitError, ImageError, InvalidInput, MissingExtra
-from clipkit.exif import Facts, facts_of, tiff_facts, tiff_tags
+from clipkit.exif import Facts, facts_of, orientation_of, tiff_facts, tiff_tags
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 """A path, the bytes of an image file, or a stream of them."""
@@ -156,7 +156,7 @@ def open_image(
     with _as_image_errors():
         wish.check(*source.size)
         source.load()
-        return wish.turned(rgb(source, factor=wish.factor(source)), facts_of(source).orientation)
+        return wish.turned(rgb(source, factor=wish.factor(source)), orientation_of(source))
 
 
 def thumbnail(image: Image.Image, *, edge: int = THUMBNAIL_EDGE) -> bytes:
@@ -180,9 +180,8 @@ def _as_image_errors() -> Iterator[None]:
     except MemoryError as exc:
         raise ImageError("needs more memory than there is") from exc
     except Exception as exc:  # their parsers trip over broken files in every way there is
-        why = (
-            exc.args[0].decode() if exc.args and isinstance(exc.args[0], bytes) else str(exc)
-        )  # LibRaw: bytes
+        why = exc.args[0] if exc.args else ""
+        why = why.decode(errors="replace") if isinstance(why, bytes) else str(exc)  # LibRaw gives bytes
         raise ImageError(f"cannot be decoded: {why or type(exc).__name__}") from exc
 
 
