@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from types import TracebackType
 
@@ -105,21 +106,21 @@ def _feed(
     """Send `files` through reading and encoding into the writer."""
     waiting: list[Decoded] = []
     skipped = 0
-    for done, result in enumerate(read_ahead(files, read, READ_AHEAD), start=1):
-        match result:
-            case Decoded():
-                waiting.append(result)
-            case Copy():
-                writer.copy(result)
-            case Unreadable():
-                writer.skip(result)
-                skipped += 1
-        if waiting and (len(waiting) == ENCODE_BATCH or done == len(files)):
-            writer.add(
-                [item.row for item in waiting], encoder().encode_pixels([item.pixels for item in waiting])
-            )
-            waiting = []
-        progress(Progress(done, len(files), skipped))
+    with closing(read_ahead(files, read, READ_AHEAD)) as results:
+        for done, result in enumerate(results, start=1):
+            match result:
+                case Decoded():
+                    waiting.append(result)
+                case Copy():
+                    writer.copy(result)
+                case Unreadable():
+                    writer.skip(result)
+                    skipped += 1
+            if waiting and (len(waiting) == ENCODE_BATCH or done == len(files)):
+                vectors = encoder().encode_pixels([decoded.pixels for decoded in waiting])
+                writer.add([decoded.row for decoded in waiting], vectors)
+                waiting = []
+            progress(Progress(done, len(files), skipped))
 
 
 class Writer:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
@@ -193,7 +193,7 @@ def picture_row(picture: Picture, identity: str) -> ItemRow:
     )
 
 
-def read_ahead(inputs: Iterable[T], read: Callable[[T], R], ahead: int) -> Iterator[R]:
+def read_ahead(inputs: Iterable[T], read: Callable[[T], R], ahead: int) -> Generator[R, None, None]:
     """The results of `read` in input order, computed in threads, up to `ahead` inputs in advance."""
     pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="clipkit-read")
     try:
