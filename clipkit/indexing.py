@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipkit.encoder import Encoder, Vectors
-from clipkit.errors import StorageError
+from clipkit.errors import InvalidInput, StorageError
 from clipkit.folders import FoundFile, Walk, has_vanished, id_prefixes, id_to_path
 from clipkit.images import MAX_PIXELS
 from clipkit.lance import all_of, any_of, id_in, is_in, starts_with
@@ -117,10 +117,27 @@ def _feed(
                     writer.skip(result)
                     skipped += 1
             if waiting and (len(waiting) == ENCODE_BATCH or done == len(files)):
-                vectors = encoder().encode_pixels([decoded.pixels for decoded in waiting])
-                writer.add([decoded.row for decoded in waiting], vectors)
+                skipped += _encode(writer, waiting, encoder())
                 waiting = []
             progress(Progress(done, len(files), skipped))
+
+
+def _encode(writer: Writer, decoded: list[Decoded], encoder: Encoder) -> int:
+    """How many of the pictures the encoder could not take; they are skipped, and the others written."""
+    left = list(decoded)
+    while left:
+        try:
+            vectors = encoder.encode_pixels([item.pixels for item in left])
+        except InvalidInput as error:
+            if error.position is None:
+                raise
+            row = left.pop(error.position).row
+            file = FoundFile(row.id, row.size_bytes or 0, row.mtime_ns or 0)
+            writer.skip(Unreadable(file, error.reason, lasting=True))
+        else:
+            writer.add([item.row for item in left], vectors)
+            break
+    return len(decoded) - len(left)
 
 
 class Writer:

@@ -469,6 +469,24 @@ def test_an_encoder_that_fails_loses_nothing_that_was_embedded(photos: Path, tmp
     assert collection.index(photos).unchanged == clipkit.indexing.ENCODE_BATCH
 
 
+def test_a_picture_that_the_model_cannot_embed_is_skipped_alone(photos: Path, tmp_path: Path) -> None:
+    class Overflowing(FakeEncoder):
+        def _pixel_batch(self, pixels: list[Pixels]) -> np.ndarray:
+            rows = super()._pixel_batch(pixels)
+            rows[[picture.max() == 0 for picture in pixels]] = np.nan
+            return rows
+
+    for name in ("black-1.png", "black-2.png"):
+        Image.new("RGB", (9, 9)).save(photos / name)
+    collection = Collection.create(db=tmp_path / "db", encoder=Overflowing())
+    report = collection.index(photos)
+    assert counts(report) == {"added": 40, "embedded": 40, "skipped": 2}
+    assert {failure.reason for failure in report.failures} == {
+        "its embedding is not finite, so it has no direction"
+    }
+    assert counts(collection.index(photos)) == {"unchanged": 40, "skipped": 2}
+
+
 def test_a_model_that_cannot_be_had_is_not_the_files_fault(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
