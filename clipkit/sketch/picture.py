@@ -46,7 +46,7 @@ def draw(scene: Scene, *, size: int = 512) -> Image.Image:
     """The picture of a scene, RGB, `size` pixels square; the same scene gives the same pixels."""
     if size < 16:
         raise ValueError(f"size must be at least 16 pixels, not {size}; 64 is the least that shows the things")
-    zoom = 4 if size <= 96 else 3 if size <= 256 else 2
+    zoom = 4 if size <= 96 else 3
     px = size * zoom
     rng = Random(f"pose {scene.seed} {scene.setting}")
     canvas = backdrop(scene.setting, px, rng)
