@@ -22,6 +22,10 @@ def rgb(image: Image.Image, *, factor: int = 1) -> Image.Image:
     """A new RGB picture, `factor` times smaller by averaging, without metadata; `image` stays as it is."""
     width, height = image.size
     to_rgb = _converter(image)
+    if factor == 1 and width * height <= _STRIP_PIXELS:
+        whole = to_rgb(image)
+        whole.info = {}
+        return whole
     out = Image.new("RGB", (-(-width // factor), -(-height // factor)))
     for top, strip in _strips(image, factor):
         part = to_rgb(strip)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from clipkit.colours import from_array, rgb
-from clipkit.encoder import ImageInput
 from clipkit.errors import ClipkitError, ImageError, InvalidInput, MissingExtra
 from clipkit.exif import Facts, facts_of, orientation_of, tiff_facts, tiff_tags
 
@@ -141,12 +141,17 @@ def read_picture(
 
 
 def open_image(
-    source: ImageInput | BinaryIO, *, upright: bool = True, reduce_to: int = 0, max_pixels: int = MAX_PIXELS
+    source: Source | Image.Image | NDArray[Any],
+    *,
+    upright: bool = True,
+    reduce_to: int = 0,
+    max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """An RGB picture of any image input: a file as in `read_picture`, a PIL image, or an array.
 
     Arrays are (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) with uint8, uint16, bool, or floats in [0, 1]. A PIL
-    image is turned by the EXIF orientation it carries, too, and is never changed. Raises as `read_picture`.
+    image is turned by the EXIF orientation it carries, too, and is never changed. Transparent parts come on
+    white; colour profiles are ignored, as every CLIP tool ignores them. Raises as `read_picture` does.
     """
     if isinstance(source, np.ndarray):
         source = from_array(source)
