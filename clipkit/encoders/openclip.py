@@ -25,12 +25,23 @@ if TYPE_CHECKING:
     from clipkit.encoders import Options
 
 # What the fingerprint leaves out of an architecture: what only training uses, and what the weights, the
-# preprocessing or the probes of the tokenizer show anyway. So the same model from a tag and from a folder is the same.
-_NO_MATTER = frozenset(
-    "custom_text image_size init_logit_bias init_logit_scale multimodal_cfg output_tokens patch_dropout timm_drop "
-    "timm_drop_path timm_model_pretrained hf_model_pretrained hf_tokenizer_name tokenizer_kwargs "
-    "tokenizer_mode vocab_size".split()  # noqa: SIM905  a column of strings hides them
-)
+# preprocessing or the probes of the tokenizer show anyway. So a model is the same from a tag and a folder.
+_NO_MATTER = {
+    "custom_text",
+    "hf_model_pretrained",
+    "hf_tokenizer_name",
+    "image_size",
+    "init_logit_bias",
+    "init_logit_scale",
+    "output_tokens",
+    "patch_dropout",
+    "timm_drop",
+    "timm_drop_path",
+    "timm_model_pretrained",
+    "tokenizer_kwargs",
+    "tokenizer_mode",
+    "vocab_size",
+}
 _PROBES = ["A photo of 2 dogs, on the beach!", "Größe naïve", "犬と猫 🐕", "word " * 300]
 """Texts whose tokens tell tokenizers apart: case, marks, scripts, padding, the cut at the context's end."""
 
@@ -95,7 +106,7 @@ def load(name: str, options: Options) -> OpenClipEncoder:
 
 
 def _build(name: str, source: Source, placement: Placement) -> tuple[Any, Any]:
-    """The model in eval mode and its preprocessing, as open_clip's create_model_from_pretrained makes them."""
+    """The model in eval mode, and its preprocessing, as open_clip's create_model_from_pretrained has them."""
     import open_clip
 
     own_text = {}
@@ -158,7 +169,7 @@ class _Tokenizer:
 def _fingerprint(
     source: Source, preprocess: dict[str, Any], probes: Any, identity: str, upright: bool
 ) -> str:
-    """A hash of all that the rows depend on: architecture, preprocessing, tokens and weights; 32 hex digits."""
+    """A hash of all that the rows depend on: architecture, preprocessing, tokens, weights. 32 hex digits."""
     facts = {
         "architecture": _essence(source.config, source.quick_gelu),
         "preprocess": {key: _plain(value) for key, value in sorted(preprocess.items())},
