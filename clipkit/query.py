@@ -166,7 +166,8 @@ def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> V
         if error.position is None:
             raise
         # The position counts parts of one kind, which nobody who wrote a query counts: name the part instead.
-        raise type(error)(f"{_shown(values[error.position])}: {error.reason}") from error
+        name = _shown(values[error.position])
+        raise type(error)(error.reason if name in error.reason else f"{name}: {error.reason}") from error
     return unit_rows(rows, len(values), dim)
 
 

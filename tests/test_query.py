@@ -300,8 +300,13 @@ def test_stored_rows_must_fit() -> None:
 
 
 def test_an_image_that_is_not_there_is_named_by_its_path() -> None:
-    with pytest.raises(ImageError, match=r"^gone\.jpg: "):
+    with pytest.raises(ImageError, match=r"^gone\.jpg "):
         Query.parse("red + image:gone.jpg").resolve(FakeEncoder(), nothing_stored)
+
+
+def test_a_text_that_cannot_be_embedded_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"^red.: the text is not valid Unicode"):
+        Query.text("red\udcff").resolve(FakeEncoder(), nothing_stored)
 
 
 def test_the_home_folder_is_found_as_a_shell_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

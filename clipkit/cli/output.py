@@ -46,7 +46,7 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if hasattr(value, "tolist"):  # NumPy
         return value.tolist()
-    return str(value)
+    return sorted(value) if isinstance(value, frozenset) else str(value)
 
 
 def print_paths(paths: Sequence[str], *, separator: str) -> None:

@@ -78,12 +78,7 @@ def search(
 
 def describe(
     session: Session,
-    image: Annotated[
-        Path,
-        typer.Argument(
-            exists=True, dir_okay=False, allow_dash=True, help="A picture; - reads it from stdin."
-        ),
-    ],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture; - reads it from stdin.")],
     k: _K = 5,
     where: _Where = None,
     min_score: _MinScore = None,

@@ -140,7 +140,7 @@ def register(
     parameters = [_CONTEXT, *own, *common]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    paragraphs = inspect.getdoc(function).split("\n\n")
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     help_text = "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
     app.command(function.__name__.replace("_", "-"), help=help_text)(command)
 
