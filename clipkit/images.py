@@ -205,7 +205,7 @@ def _opened(source: Any, stack: ExitStack) -> tuple[BinaryIO, str]:
     if not source.seekable():
         return io.BytesIO(source.read()), ""
     source.seek(0)
-    return source, ""
+    return source, Path(str(getattr(source, "name", ""))).suffix.lower()
 
 
 def _open_file(path: Path) -> BinaryIO:

@@ -143,7 +143,7 @@ def read_file(
         return Copy(file, content_hash)
     model = encoder()
     source = io.BytesIO(data)
-    source.name = file.path  # some raw formats are told by their suffix only
+    source.name = file.path  # some raw formats are told by their suffix alone
     try:
         picture = read_picture(
             source, upright=model.upright, reduce_to=size_needed(model), max_pixels=max_pixels
