@@ -47,7 +47,9 @@ def _pick(words: tuple[str, ...], rng: Random | None) -> str:
     return rng.choice(words)
 
 
-def _group(thing: Thing, rng: Random | None, *, size: bool = True, colour: bool = True, count: bool = True) -> str:
+def _group(
+    thing: Thing, rng: Random | None, *, size: bool = True, colour: bool = True, count: bool = True
+) -> str:
     """A noun phrase: "a large red boat", "three cats", or "red boats" where the count is left out."""
     words = []
     if size:
@@ -104,7 +106,11 @@ def _full(scene: Scene, rng: Random) -> str:
     words = _related(groups, scene.relation, rng)
     if rng.random() < 0.12:
         return _opened(words, rng)
-    return _placed(words, scene.setting, rng) if rng.random() < 0.75 else _placed(_opened(words, rng), scene.setting, rng)
+    return (
+        _placed(words, scene.setting, rng)
+        if rng.random() < 0.75
+        else _placed(_opened(words, rng), scene.setting, rng)
+    )
 
 
 def _partial(scene: Scene, rng: Random) -> str:
@@ -116,9 +122,7 @@ def _partial(scene: Scene, rng: Random) -> str:
         groups = [_group(t, rng, size=False, colour=colour, count=rng.random() < 0.6) for t in scene.things]
         return _related(groups, scene.relation, rng)
     thing = rng.choice(scene.things)
-    words = _group(
-        thing, rng, size=rng.random() < 0.3, colour=rng.random() < 0.75, count=rng.random() < 0.55
-    )
+    words = _group(thing, rng, size=rng.random() < 0.3, colour=rng.random() < 0.75, count=rng.random() < 0.55)
     if rng.random() < 0.5:
         words = _placed(words, scene.setting, rng)
     return _opened(words, rng)

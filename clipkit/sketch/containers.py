@@ -9,7 +9,7 @@ ROOMS: dict[str, tuple[float, float, float, float]] = {
     "frame": (0.14, 0.14, 0.86, 0.86),
     "bubble": (0.2, 0.2, 0.8, 0.8),
     "ring": (0.2, 0.2, 0.8, 0.8),
-    "box": (0.15, 0.15, 0.85, 0.85),
+    "box": (0.18, 0.35, 0.82, 0.9),
     "jar": (0.16, 0.28, 0.84, 0.92),
     "basket": (0.18, 0.26, 0.82, 0.82),
 }
@@ -48,23 +48,23 @@ def _ring(pen: Pen) -> None:
 
 def _box(pen: Pen) -> None:
     c = pen.colours
-    pen.rect(0.0, 0.0, 1.0, 1.0, c.base, r=0.01)
-    pen.rect(0.1, 0.1, 0.9, 0.9, c.dark)
-    back = mix(c.pale, (250, 240, 220), 0.3)
-    pen.poly([(0.1, 0.9), (0.9, 0.9), (0.82, 0.8), (0.18, 0.8)], c.light)
-    pen.rect(0.17, 0.16, 0.83, 0.82, back)
-    for x0, y0, x1, y1 in ((0.02, 0.02, 0.98, 0.09), (0.02, 0.91, 0.98, 0.98)):
-        pen.rect(x0, y0, x1, y1, c.base, r=0.01)
-        pen.line([(x0 + 0.04, (y0 + y1) / 2), (x1 - 0.04, (y0 + y1) / 2)], c.light, width=0.012)
-    for x in (0.05, 0.95):
-        for y in (0.05, 0.95):
+    pen.poly([(0.2, 0.3), (0.28, 0.1), (0.72, 0.1), (0.8, 0.3)], c.dark)
+    pen.poly([(0.09, 0.3), (0.0, 0.04), (0.26, 0.0), (0.36, 0.28)], c.light)
+    pen.poly([(0.91, 0.3), (1.0, 0.04), (0.74, 0.0), (0.64, 0.28)], c.light)
+    pen.rect(0.07, 0.26, 0.93, 1.0, c.base, r=0.02)
+    pen.rect(0.15, 0.33, 0.85, 0.93, c.dark)
+    pen.rect(0.17, 0.35, 0.83, 0.91, mix(c.pale, (250, 240, 220), 0.3))
+    for x in (0.11, 0.89):
+        pen.line([(x, 0.4), (x, 0.86)], c.dark, width=0.012)
+    for x in (0.11, 0.89):
+        for y in (0.3, 0.96):
             pen.oval(x, y, 0.018, 0.018, c.line)
 
 
 def _jar(pen: Pen) -> None:
     c = pen.colours
     pen.rect(0.06, 0.16, 0.94, 1.0, c.base, r=0.16)
-    pen.rect(0.1, 0.2, 0.9, 0.96, (*mix(c.pale, (255, 255, 255), 0.35), 215), r=0.13)
+    pen.rect(0.1, 0.2, 0.9, 0.96, (*mix(c.pale, (255, 255, 255), 0.55), 205), r=0.13)
     pen.rect(0.16, 0.0, 0.84, 0.14, c.base, r=0.03)
     pen.rect(0.2, 0.14, 0.8, 0.2, c.dark)
     for x in (0.26, 0.38, 0.5, 0.62, 0.74):

@@ -29,14 +29,18 @@ def _flower(pen: Pen) -> None:
         pen.oval(x, y, 0.145, 0.145, c.line)
         pen.oval(x, y, 0.13, 0.13, c.base)
         pen.oval((x + 0.5) / 2, (y + 0.34) / 2, 0.05, 0.05, c.light)
-    core = (252, 206, 66) if sum(abs(a - b) for a, b in zip(c.base, (253, 213, 44), strict=True)) > 60 else WOOD
+    core = (
+        (252, 206, 66) if sum(abs(a - b) for a, b in zip(c.base, (253, 213, 44), strict=True)) > 60 else WOOD
+    )
     pen.oval(0.5, 0.34, 0.11, 0.11, core)
     pen.oval(0.47, 0.31, 0.04, 0.03, mix(core, (255, 255, 255), 0.5))
 
 
 def _mushroom(pen: Pen) -> None:
     c = pen.colours
-    pen.blob([(0.38, 0.5), (0.62, 0.5), (0.62, 0.75), (0.68, 0.96), (0.5, 1.0), (0.32, 0.96), (0.38, 0.75)], CREAM)
+    pen.blob(
+        [(0.38, 0.5), (0.62, 0.5), (0.62, 0.75), (0.68, 0.96), (0.5, 1.0), (0.32, 0.96), (0.38, 0.75)], CREAM
+    )
     pen.oval(0.5, 0.54, 0.36, 0.09, mix(CREAM, WOOD, 0.4))
     pen.pie(0.5, 0.54, 0.48, 0.5, c.base, span=(180, 360))
     spot = CREAM if c.base[2] < 230 or c.base[0] < 230 else c.dark
@@ -80,8 +84,8 @@ def _star(pen: Pen) -> None:
 
 def _moon(pen: Pen) -> None:
     c = pen.colours
-    outer = [math.radians(a) for a in range(50, 311, 10)]
-    inner = [math.radians(a) for a in range(292, 67, -10)]
+    outer = [math.radians(a) for a in range(60, 301, 10)]
+    inner = [math.radians(a) for a in range(278, 81, -7)]
     left = [(0.58 + 0.48 * math.cos(t), 0.5 + 0.48 * math.sin(t)) for t in outer]
     right = [(0.76 + 0.42 * math.cos(t), 0.5 + 0.42 * math.sin(t)) for t in inner]
     pen.poly(left + right, c.base)
@@ -93,8 +97,18 @@ def _moon(pen: Pen) -> None:
 def _apple(pen: Pen) -> None:
     c = pen.colours
     pen.blob(
-        [(0.5, 0.3), (0.72, 0.22), (0.93, 0.42), (0.86, 0.78), (0.64, 0.98), (0.5, 0.94)]
-        + [(0.36, 0.98), (0.14, 0.78), (0.07, 0.42), (0.28, 0.22)],
+        [
+            (0.5, 0.3),
+            (0.72, 0.22),
+            (0.93, 0.42),
+            (0.86, 0.78),
+            (0.64, 0.98),
+            (0.5, 0.94),
+            (0.36, 0.98),
+            (0.14, 0.78),
+            (0.07, 0.42),
+            (0.28, 0.22),
+        ],
         c.base,
     )
     pen.oval(0.5, 0.3, 0.13, 0.045, c.dark)
@@ -105,11 +119,37 @@ def _apple(pen: Pen) -> None:
 
 def _strawberry(pen: Pen) -> None:
     c = pen.colours
-    pen.blob([(0.5, 0.2), (0.8, 0.22), (0.92, 0.42), (0.74, 0.78), (0.5, 1.0), (0.26, 0.78), (0.08, 0.42), (0.2, 0.22)], c.base)
+    pen.blob(
+        [
+            (0.5, 0.2),
+            (0.8, 0.22),
+            (0.92, 0.42),
+            (0.74, 0.78),
+            (0.5, 1.0),
+            (0.26, 0.78),
+            (0.08, 0.42),
+            (0.2, 0.22),
+        ],
+        c.base,
+    )
     seed = (255, 236, 150) if c.base[1] < 200 else c.line
-    for x, y in ((0.3, 0.42), (0.5, 0.48), (0.7, 0.42), (0.38, 0.62), (0.62, 0.62), (0.5, 0.78), (0.2, 0.5), (0.8, 0.5)):
+    for x, y in (
+        (0.3, 0.42),
+        (0.5, 0.48),
+        (0.7, 0.42),
+        (0.38, 0.62),
+        (0.62, 0.62),
+        (0.5, 0.78),
+        (0.2, 0.5),
+        (0.8, 0.5),
+    ):
         pen.oval(x, y, 0.022, 0.032, seed)
-    for a, b in (((0.1, 0.24), (0.3, 0.4)), ((0.9, 0.24), (0.7, 0.4)), ((0.3, 0.05), (0.5, 0.4)), ((0.7, 0.05), (0.5, 0.4))):
+    for a, b in (
+        ((0.1, 0.24), (0.3, 0.4)),
+        ((0.9, 0.24), (0.7, 0.4)),
+        ((0.3, 0.05), (0.5, 0.4)),
+        ((0.7, 0.05), (0.5, 0.4)),
+    ):
         pen.blob([(0.5, 0.18), a, b], LEAF)
     pen.line([(0.5, 0.2), (0.53, 0.03)], mix(LEAF, INK, 0.3), width=0.05)
 
@@ -117,9 +157,22 @@ def _strawberry(pen: Pen) -> None:
 def _carrot(pen: Pen) -> None:
     c = pen.colours
     for tip in ((0.62, 0.02), (0.8, 0.0), (0.97, 0.12), (0.99, 0.32)):
-        pen.blob([(0.72, 0.3), ((tip[0] + 0.6) / 2, (tip[1] + 0.2) / 2), tip, ((tip[0] + 0.82) / 2, (tip[1] + 0.34) / 2)], LEAF)
+        pen.blob(
+            [
+                (0.72, 0.3),
+                ((tip[0] + 0.6) / 2, (tip[1] + 0.2) / 2),
+                tip,
+                ((tip[0] + 0.82) / 2, (tip[1] + 0.34) / 2),
+            ],
+            LEAF,
+        )
     pen.blob([(0.6, 0.18), (0.78, 0.22), (0.84, 0.42), (0.6, 0.7), (0.02, 0.99), (0.34, 0.44)], c.base)
-    for a, b in (((0.46, 0.36), (0.56, 0.44)), ((0.66, 0.6), (0.57, 0.53)), ((0.3, 0.56), (0.38, 0.62)), ((0.42, 0.78), (0.36, 0.71))):
+    for a, b in (
+        ((0.46, 0.36), (0.56, 0.44)),
+        ((0.66, 0.6), (0.57, 0.53)),
+        ((0.3, 0.56), (0.38, 0.62)),
+        ((0.42, 0.78), (0.36, 0.71)),
+    ):
         pen.line([a, b], c.line, width=0.025)
     pen.line([(0.3, 0.62), (0.56, 0.28)], c.light, width=0.045)
 
@@ -131,7 +184,8 @@ def _heart(pen: Pen) -> None:
         [
             (
                 0.5 + 0.03 * 16 * math.sin(t) ** 3,
-                0.46 - 0.031 * (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)),
+                0.46
+                - 0.031 * (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)),
             )
             for t in turns
         ],

@@ -36,7 +36,7 @@ BASES: dict[str, RGB] = {
     "turquoise": (32, 196, 192),
 }
 
-MARGIN = 0.07  # of a tile's side, room for the outline, the shadow and a tilt
+MARGIN = 0.1  # of a tile's side, room for the outline, the shadow and a tilt
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,8 @@ def stamp(canvas: Image.Image, tile: Image.Image, at: tuple[int, int], *, rim: R
     px = tile.width
     step = max(1, px // 40)
     alpha = tile.getchannel("A")
-    low = alpha.reduce(step)
+    # Glass is shaded as if it were solid, or it would look dirty.
+    low = alpha.point([0] + [255] * 255).reduce(step)
     soft = low.filter(ImageFilter.BoxBlur(max(1.0, low.width * 0.045)))
     d = max(1, low.width // 20)
     shade = ImageChops.offset(soft, -d, -d).point([150 + v * 105 // 255 for v in range(256)])
@@ -188,11 +189,15 @@ def stamp(canvas: Image.Image, tile: Image.Image, at: tuple[int, int], *, rim: R
     rgb = tile.convert("RGB")
     rgb = ImageChops.multiply(rgb, Image.merge("RGB", [shade.resize(size, Image.Resampling.BILINEAR)] * 3))
     rgb = ImageChops.screen(rgb, Image.merge("RGB", [glow.resize(size, Image.Resampling.BILINEAR)] * 3))
-    shadow = soft.point([v * 70 // 255 for v in range(256)]).resize(size, Image.Resampling.BILINEAR)
+    shadow = (
+        ImageChops.multiply(soft, alpha.reduce(step))
+        .point([v * 75 // 255 for v in range(256)])
+        .resize(size, Image.Resampling.BILINEAR)
+    )
     x, y = at
     canvas.paste((16, 16, 44), (x + round(px * lift * 0.6), y + round(px * lift)), shadow)
-    grown = _grown(alpha, canvas.width)
-    canvas.paste(rim, at, grown)
+    # Only the band outside the shape: glass must not show the outline's colour through it.
+    canvas.paste(rim, at, ImageChops.subtract(_grown(alpha, canvas.width), alpha))
     canvas.paste(rgb, at, alpha)
 
 
@@ -202,5 +207,7 @@ def _grown(alpha: Image.Image, canvas_px: int) -> Image.Image:
     grown = alpha
     for i in range(8):
         t = math.pi * i / 4
-        grown = ImageChops.lighter(grown, ImageChops.offset(alpha, round(r * math.cos(t)), round(r * math.sin(t))))
+        grown = ImageChops.lighter(
+            grown, ImageChops.offset(alpha, round(r * math.cos(t)), round(r * math.sin(t)))
+        )
     return grown

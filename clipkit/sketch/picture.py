@@ -7,17 +7,44 @@ from PIL import Image
 
 from clipkit.sketch.containers import ROOMS
 from clipkit.sketch.paint import MARGIN, Pen, palette, stamp
-from clipkit.sketch.scenes import HOLDER, PAINTERS, SIDE, Grid, Scene, Thing, arrangements
+from clipkit.sketch.scenes import GAP, HOLDER, PAINTERS, ROOM, SIDE, Grid, Scene, Thing, arrangements
 from clipkit.sketch.settings import backdrop
 
 # Where they look at home: in the air, or on the ground.
-_AIR = frozenset(("star", "moon", "bird", "butterfly", "rocket", "aeroplane", "helicopter", "balloon", "kite", "bubble"))
-_BORDER = 0.025  # of the picture's side
+_AIR = frozenset(
+    ("star", "moon", "bird", "butterfly", "rocket", "aeroplane", "helicopter", "balloon", "kite", "bubble")
+)
+_BORDER = (1 - ROOM) / 2
 # Their painters turn well; a tilted house or jar would look like a mistake.
 _TILTING = frozenset(
-    ("leaf", "star", "apple", "strawberry", "carrot", "heart", "fish", "butterfly", "bird", "rocket", "aeroplane")
-    + ("balloon", "kite", "key", "umbrella", "guitar", "hat", "gift", "book", "moon", "octopus", "whale", "crown")
+    [
+        "leaf",
+        "star",
+        "apple",
+        "strawberry",
+        "carrot",
+        "heart",
+        "fish",
+        "butterfly",
+        "bird",
+        "rocket",
+        "aeroplane",
+        "balloon",
+        "kite",
+        "key",
+        "umbrella",
+        "guitar",
+        "hat",
+        "gift",
+        "book",
+        "moon",
+        "octopus",
+        "whale",
+        "crown",
+    ]
 )
+# Things grow by up to this much where there is room; small then stays below medium, and medium below large.
+_GROWTH = 1.18
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +72,9 @@ class _Block:
 def draw(scene: Scene, *, size: int = 512) -> Image.Image:
     """The picture of a scene, RGB, `size` pixels square; the same scene gives the same pixels."""
     if size < 16:
-        raise ValueError(f"size must be at least 16 pixels, not {size}; 64 is the least that shows the things")
+        raise ValueError(
+            f"size must be at least 16 pixels, not {size}; 64 is the least that shows the things"
+        )
     zoom = 4 if size <= 96 else 3
     px = size * zoom
     rng = Random(f"pose {scene.seed} {scene.setting}")
@@ -70,8 +99,9 @@ def layout(scene: Scene) -> list[Place]:
     """The box of every thing in the scene, in shares of the picture's side."""
     rng = Random(f"layout {scene.seed}")
     flat, grids = rng.choice(arrangements(scene.things, scene.relation))
+    grow = _growth(scene, flat, grids)
     blocks = [
-        _Block(i, g, g[0] * SIDE[t.size], g[1] * SIDE[t.size])
+        _Block(i, g, g[0] * SIDE[t.size] * grow, g[1] * SIDE[t.size] * grow)
         for i, (g, t) in enumerate(zip(grids, scene.things, strict=True))
     ]
     if scene.relation == "inside":
@@ -80,6 +110,18 @@ def layout(scene: Scene) -> list[Place]:
     _along([blocks[i] for i in order], flat, rng)
     _across(scene, blocks, flat, rng)
     return [place for block in blocks for place in _fill(scene.things[block.group], block, rng)]
+
+
+def _growth(scene: Scene, flat: bool, grids: tuple[Grid, ...]) -> float:
+    """How much larger than SIDE all things of the scene can be drawn."""
+    sides = [(g[0] * SIDE[t.size], g[1] * SIDE[t.size]) for g, t in zip(grids, scene.things, strict=True)]
+    if scene.relation == "inside":
+        left, top, right, bottom = ROOMS[scene.things[1].kind]
+        (w, h), _ = sides
+        return min(_GROWTH, (right - left) * HOLDER / w, (bottom - top) * HOLDER / h)
+    along = sum(s[0 if flat else 1] for s in sides)
+    across = max(s[1 if flat else 0] for s in sides)
+    return min(_GROWTH, (ROOM - GAP * (len(sides) - 1)) / along, ROOM / across)
 
 
 def _order(scene: Scene, rng: Random) -> list[int]:
@@ -95,8 +137,7 @@ def _order(scene: Scene, rng: Random) -> list[int]:
 
 def _along(blocks: list[_Block], flat: bool, rng: Random) -> None:
     """Sets the blocks one after the other, the free room shared out between them by chance."""
-    gap = 0.03
-    free = 1 - 2 * _BORDER - gap * (len(blocks) - 1) - sum(b.w if flat else b.h for b in blocks)
+    free = ROOM - GAP * (len(blocks) - 1) - sum(b.w if flat else b.h for b in blocks)
     cuts = [rng.uniform(0.4, 1.0) for _ in range(len(blocks) + 1)]
     at = _BORDER
     for block, cut in zip(blocks, cuts, strict=False):
@@ -105,7 +146,7 @@ def _along(blocks: list[_Block], flat: bool, rng: Random) -> None:
             block.x = at
         else:
             block.y = at
-        at += (block.w if flat else block.h) + gap
+        at += (block.w if flat else block.h) + GAP
 
 
 def _across(scene: Scene, blocks: list[_Block], flat: bool, rng: Random) -> None:
@@ -134,7 +175,7 @@ def _fill(thing: Thing, block: _Block, rng: Random) -> list[Place]:
     lone = cols * rows - thing.count  # one short of a full grid: its last row is centred
     places = []
     for c, r in cells:
-        scale = rng.uniform(0.9, 0.97) if thing.count > 1 else rng.uniform(0.94, 1.0)
+        scale = rng.uniform(0.86, 0.93) if thing.count > 1 else rng.uniform(0.88, 1.0)
         side = cell * scale
         slack = cell - side
         x = block.x + (c + (0.5 * lone if r == rows - 1 else 0.0)) * cell + rng.uniform(0, slack)
@@ -147,7 +188,7 @@ def _fill(thing: Thing, block: _Block, rng: Random) -> list[Place]:
 def _inside(scene: Scene, blocks: list[_Block], rng: Random) -> list[Place]:
     room = ROOMS[scene.things[1].kind]
     held, holder = blocks
-    free = 1 - 2 * _BORDER - HOLDER
+    free = ROOM - HOLDER
     x, y = _BORDER + rng.uniform(0, free), _BORDER + rng.uniform(0, free)
     held.x = x + HOLDER * (room[0] + room[2]) / 2 - held.w / 2
     held.y = y + HOLDER * (room[1] + room[3]) / 2 - held.h / 2

@@ -32,10 +32,11 @@ HELD_OUT_PAIRS: frozenset[tuple[str, str]] = frozenset(
     + [(COLOURS[(7 * i + 2) % 12], kind) for i, kind in enumerate(KINDS) if i % 5 == 0]
 )
 
-# The side of one thing as a share of the picture's; a thing that holds others is HOLDER wide.
+# The least side of one thing as a share of the picture's; a thing that holds others is HOLDER wide.
 SIDE: dict[str, float] = {"small": 0.16, "medium": 0.24, "large": 0.37}
 HOLDER = 0.8
-_ROOM = 0.95  # of the picture's side, what is left after its border
+ROOM = 0.95  # of the picture's side, what is left after its border
+GAP = 0.03  # at least, between two groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def arrangements(things: tuple[Thing, ...], relation: str | None) -> list[Plan]:
         for grids in _product([_GRIDS[t.count] for t in things]):
             along = sum(g[0 if flat else 1] * SIDE[t.size] for g, t in zip(grids, things, strict=True))
             across = max(g[1 if flat else 0] * SIDE[t.size] for g, t in zip(grids, things, strict=True))
-            if along + 0.03 * (len(things) - 1) <= _ROOM and across <= _ROOM:
+            if along + GAP * (len(things) - 1) <= ROOM and across <= ROOM:
                 plans.append((flat, grids))
     return plans
 
@@ -151,5 +152,6 @@ def matches(
     if setting not in (None, scene.setting) or relation not in (None, scene.relation):
         return False
     return any(
-        kind in (None, t.kind) and colour in (None, t.colour) and count in (None, t.count) for t in scene.things
+        kind in (None, t.kind) and colour in (None, t.colour) and count in (None, t.count)
+        for t in scene.things
     )

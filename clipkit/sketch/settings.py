@@ -21,7 +21,9 @@ def backdrop(setting: str, px: int, rng: Random) -> Image.Image:
 
 
 def _gradient(canvas: Image.Image, top: RGB, bottom: RGB, *, y0: float = 0.0, y1: float = 1.0) -> None:
-    canvas.paste(_ramp(canvas.width, round((y1 - y0) * canvas.height), top, bottom), (0, round(y0 * canvas.height)))
+    canvas.paste(
+        _ramp(canvas.width, round((y1 - y0) * canvas.height), top, bottom), (0, round(y0 * canvas.height))
+    )
 
 
 def _ramp(width: int, height: int, top: RGB, bottom: RGB) -> Image.Image:
@@ -53,12 +55,17 @@ def _land(canvas: Image.Image, ridge: list[tuple[float, float]], top: RGB, botto
 def _cloud(canvas: Image.Image, rng: Random, x: float, y: float, w: float, tone: RGB) -> None:
     px = canvas.width
     draw = ImageDraw.Draw(canvas)
-    puffs = [(x + w * (i - 2) * 0.2, y - w * rng.uniform(0.0, 0.1) * (2 - abs(i - 2)), w * rng.uniform(0.14, 0.2)) for i in range(5)]
+    puffs = [
+        (x + w * (i - 2) * 0.2, y - w * rng.uniform(0.0, 0.1) * (2 - abs(i - 2)), w * rng.uniform(0.14, 0.2))
+        for i in range(5)
+    ]
     under = mix(tone, (120, 150, 200), 0.18)
     for shift, fill in ((0.02, under), (0.0, tone)):
         for cx, cy, r in puffs:
             top = cy + shift
-            draw.ellipse(((cx - r) * px, (top - r * 0.7) * px, (cx + r) * px, (top + r * 0.55) * px), fill=fill)
+            draw.ellipse(
+                ((cx - r) * px, (top - r * 0.7) * px, (cx + r) * px, (top + r * 0.55) * px), fill=fill
+            )
 
 
 def _clouds(canvas: Image.Image, rng: Random, n: int, *, low: float, tone: RGB) -> None:
@@ -66,7 +73,15 @@ def _clouds(canvas: Image.Image, rng: Random, n: int, *, low: float, tone: RGB) 
         _cloud(canvas, rng, rng.uniform(0, 1), rng.uniform(0.05, low), rng.uniform(0.2, 0.42), tone)
 
 
-def _dots(canvas: Image.Image, rng: Random, n: int, *, y: tuple[float, float], r: tuple[float, float], tones: tuple[RGB, ...]) -> None:
+def _dots(
+    canvas: Image.Image,
+    rng: Random,
+    n: int,
+    *,
+    y: tuple[float, float],
+    r: tuple[float, float],
+    tones: tuple[RGB, ...],
+) -> None:
     px = canvas.width
     draw = ImageDraw.Draw(canvas)
     for _ in range(n):
@@ -88,12 +103,22 @@ def _sea(canvas: Image.Image, rng: Random) -> None:
         x, w = rng.uniform(0, 1), rng.uniform(0.1, 0.2)
         isle = [(i / 40, horizon + 0.01 - 0.06 * math.exp(-(((i / 40 - x) / w) ** 2) * 4)) for i in range(41)]
         _land(canvas, isle, (150, 182, 178), (150, 182, 178))
-    tones: tuple[RGB, ...] = ((126, 196, 226), (104, 182, 218), (84, 166, 208), (66, 148, 196), (54, 132, 184))
+    tones: tuple[RGB, ...] = (
+        (126, 196, 226),
+        (104, 182, 218),
+        (84, 166, 208),
+        (66, 148, 196),
+        (54, 132, 184),
+    )
     for i, tone in enumerate(tones):
         y = horizon + (1 - horizon) * (i / len(tones)) ** 1.15
         swing = 0.0 if i == 0 else 0.008 + 0.004 * i
-        _land(canvas, _ridge(rng, y - 0.006, swing, waves=5 - i * 0.6), mix(tone, (255, 255, 255), 0.55), tone)
-        _land(canvas, _ridge(rng, y + 0.008, swing, waves=5 - i * 0.6), mix(tone, (255, 255, 255), 0.12), tone)
+        _land(
+            canvas, _ridge(rng, y - 0.006, swing, waves=5 - i * 0.6), mix(tone, (255, 255, 255), 0.55), tone
+        )
+        _land(
+            canvas, _ridge(rng, y + 0.008, swing, waves=5 - i * 0.6), mix(tone, (255, 255, 255), 0.12), tone
+        )
 
 
 def _meadow(canvas: Image.Image, rng: Random) -> None:
@@ -122,14 +147,20 @@ def _desert(canvas: Image.Image, rng: Random) -> None:
         x, w, h = rng.uniform(0, 1), rng.uniform(0.1, 0.2), rng.uniform(0.07, 0.13)
         mesa = [(x - w, y + 0.05), (x - w * 0.72, y - h), (x + w * 0.66, y - h), (x + w, y + 0.05)]
         draw.polygon([(a * px, b * px) for a, b in mesa], fill=(214, 154, 122))
-        draw.polygon([(a * px, (b + 0.02) * px) for a, b in mesa[1:3]] + [(px * (x + w), px * y), (px * (x - w), px * y)], fill=(222, 168, 136))
+        draw.polygon(
+            [(a * px, (b + 0.02) * px) for a, b in mesa[1:3]]
+            + [(px * (x + w), px * y), (px * (x - w), px * y)],
+            fill=(222, 168, 136),
+        )
     _land(canvas, _ridge(rng, y, 0.03), (248, 216, 158), (238, 196, 132))
     _land(canvas, _ridge(rng, y + 0.12, 0.05, waves=0.9), (252, 222, 164), (236, 190, 124))
     _land(canvas, _ridge(rng, y + 0.27, 0.05, waves=0.8), (250, 214, 148), (228, 178, 108))
     for _ in range(5):
         line = _ridge(rng, rng.uniform(y + 0.3, 0.98), 0.006, waves=3)
         i, n = rng.randint(0, 28), rng.randint(7, 12)
-        draw.line([(a * px, b * px) for a, b in line[i : i + n]], fill=(222, 172, 104), width=max(1, px // 220))
+        draw.line(
+            [(a * px, b * px) for a, b in line[i : i + n]], fill=(222, 172, 104), width=max(1, px // 220)
+        )
 
 
 def _snow(canvas: Image.Image, rng: Random) -> None:
@@ -141,9 +172,19 @@ def _snow(canvas: Image.Image, rng: Random) -> None:
     while x < 1.1:
         w, h = rng.uniform(0.16, 0.28), rng.uniform(0.14, 0.28)
         top = y + 0.06 - h
-        draw.polygon([((x - w) * px, (y + 0.1) * px), (x * px, top * px), ((x + w) * px, (y + 0.1) * px)], fill=(168, 186, 212))
+        draw.polygon(
+            [((x - w) * px, (y + 0.1) * px), (x * px, top * px), ((x + w) * px, (y + 0.1) * px)],
+            fill=(168, 186, 212),
+        )
         cap = 0.35
-        draw.polygon([((x - w * cap) * px, (top + (h + 0.04) * cap) * px), (x * px, top * px), ((x + w * cap) * px, (top + (h + 0.04) * cap) * px)], fill=(240, 246, 252))
+        draw.polygon(
+            [
+                ((x - w * cap) * px, (top + (h + 0.04) * cap) * px),
+                (x * px, top * px),
+                ((x + w * cap) * px, (top + (h + 0.04) * cap) * px),
+            ],
+            fill=(240, 246, 252),
+        )
         x += w * rng.uniform(0.8, 1.3)
     _land(canvas, _ridge(rng, y, 0.03), (222, 232, 244), (212, 224, 240))
     _land(canvas, _ridge(rng, y + 0.13, 0.03), (236, 242, 250), (222, 232, 245))
@@ -154,7 +195,14 @@ def _snow(canvas: Image.Image, rng: Random) -> None:
 def _night(canvas: Image.Image, rng: Random) -> None:
     top = rng.choice(((18, 22, 58), (24, 20, 62), (14, 28, 62)))
     _gradient(canvas, top, (78, 78, 134))
-    _dots(canvas, rng, 60, y=(0, 0.75), r=(0.0018, 0.005), tones=((255, 255, 255), (255, 244, 200), (200, 214, 255)))
+    _dots(
+        canvas,
+        rng,
+        60,
+        y=(0, 0.75),
+        r=(0.0018, 0.005),
+        tones=((255, 255, 255), (255, 244, 200), (200, 214, 255)),
+    )
     y = rng.uniform(0.68, 0.76)
     _land(canvas, _ridge(rng, y, 0.05), (54, 58, 104), (42, 46, 88))
     _land(canvas, _ridge(rng, y + 0.13, 0.04), (38, 44, 84), (24, 28, 60))
@@ -162,7 +210,11 @@ def _night(canvas: Image.Image, rng: Random) -> None:
 
 def _room(canvas: Image.Image, rng: Random) -> None:
     wall, floor = rng.choice(
-        (((250, 232, 206), (206, 162, 116)), ((226, 236, 224), (198, 154, 112)), ((246, 222, 216), (190, 148, 112)))
+        (
+            ((250, 232, 206), (206, 162, 116)),
+            ((226, 236, 224), (198, 154, 112)),
+            ((246, 222, 216), (190, 148, 112)),
+        )
     )
     y = rng.uniform(0.64, 0.7)
     _gradient(canvas, mix(wall, (255, 255, 255), 0.25), wall, y1=y)
@@ -175,9 +227,17 @@ def _room(canvas: Image.Image, rng: Random) -> None:
         draw.rectangle(((i + 0.3) / n * px, 0, (i + 0.6) / n * px, y * px), fill=stripe)
     plank = mix(floor, (60, 30, 10), 0.28)
     for i in range(-8, 18):
-        draw.line((0.5 * px + (i - 5) * 0.07 * px, y * px, 0.5 * px + (i - 5) * 0.2 * px, px), fill=plank, width=max(1, px // 256))
+        draw.line(
+            (0.5 * px + (i - 5) * 0.07 * px, y * px, 0.5 * px + (i - 5) * 0.2 * px, px),
+            fill=plank,
+            width=max(1, px // 256),
+        )
     tone = rng.choice(((214, 176, 190), (170, 196, 206), (188, 198, 160)))
-    for rx, ry, fill in ((0.42, 0.12, mix(tone, (90, 70, 80), 0.2)), (0.39, 0.105, tone), (0.3, 0.075, mix(tone, (255, 255, 255), 0.3))):
+    for rx, ry, fill in (
+        (0.42, 0.12, mix(tone, (90, 70, 80), 0.2)),
+        (0.39, 0.105, tone),
+        (0.3, 0.075, mix(tone, (255, 255, 255), 0.3)),
+    ):
         draw.ellipse(((0.5 - rx) * px, (0.87 - ry) * px, (0.5 + rx) * px, (0.87 + ry) * px), fill=fill)
     draw.rectangle((0, (y - 0.035) * px, px, y * px), fill=(252, 248, 240))
     draw.rectangle((0, (y - 0.006) * px, px, y * px), fill=mix(wall, (120, 90, 70), 0.3))

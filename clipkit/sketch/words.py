@@ -115,7 +115,13 @@ SETTING_WORDS: dict[str, tuple[str, ...]] = {
     "room": ("in a room", "indoors", "on a wooden floor", "in the living room"),
 }
 
-OPENINGS: tuple[str, ...] = ("a drawing of", "a picture of", "an illustration of", "a scene with", "an image of")
+OPENINGS: tuple[str, ...] = (
+    "a drawing of",
+    "a picture of",
+    "an illustration of",
+    "a scene with",
+    "an image of",
+)
 
 
 def plural(name: str) -> str:
