@@ -95,10 +95,10 @@ def _load_fake(name: str, options: Options) -> Encoder:
 
 
 def _fake_name(spec: str) -> str:
-    dim = spec.partition(":")[2] or "32"
-    if not dim.isdecimal():
+    _, colon, dim = spec.partition(":")
+    if colon and not dim.isdecimal():
         raise InvalidInput(f"{spec!r} should be fake:<number of dimensions>, as in fake:64")
-    return "fake" if int(dim) == 32 else f"fake:{int(dim)}"
+    return f"fake:{int(dim)}" if colon and int(dim) != 32 else "fake"
 
 
 def _plain_name(spec: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clipkit.errors import InvalidInput, did_you_mean
+from clipkit.errors import InvalidInput
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ def place(device: str | None = None, precision: str | None = None) -> Placement:
     chosen = device or there[0]
     if chosen not in there and f"{chosen}:0" not in there:
         if chosen.partition(":")[0] not in BATCH_SIZES:
-            raise InvalidInput(f"no device is called {chosen!r}. {did_you_mean(chosen, BATCH_SIZES)}")
+            raise InvalidInput(f"no device is called {chosen!r}: choose {', '.join(BATCH_SIZES)}")
         raise InvalidInput(f"the device {chosen!r} is not there; this machine has {', '.join(there)}")
     if precision is not None and precision not in PRECISIONS:
         raise InvalidInput(f"no precision is called {precision!r}: choose {', '.join(PRECISIONS)}")
