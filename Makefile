@@ -1,0 +1,41 @@
+# clipkit for developers. All commands run in .venv, which the first of them makes; see `make help`.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# What the tests use beside a plain installation.
+EXTRAS := heif,pandas
+
+# A model or file that is not here is an error in a test, never a download.
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help check test clean
+
+help:
+	@echo "make check   lint, formatting and types"
+	@echo "make test    the tests; ARGS is handed to pytest: make test ARGS='-k query -x'"
+	@echo "make clean   remove the environment and all caches"
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: $(READY)
+	$(BIN)/pytest $(ARGS)
+
+# The stamp is set last and taken away first, so an installation that was interrupted starts anew.
+# pip compiles nothing: Python does that for what is imported, a small part of all that torch brings.
+$(READY): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV); the first time, this takes minutes and 6 GB: torch brings CUDA."
+	@test -e $@ || rm -rf $(VENV)
+	@rm -f $@
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --no-compile --constraint constraints.txt pip
+	@$(BIN)/pip install --quiet --no-compile --constraint constraints.txt \
+		--group dev --editable ".[$(EXTRAS)]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
