@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import csv
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -42,11 +43,8 @@ def write_weights(checkpoint: Path, path: Path) -> int:
 
 def draw_curve(log: Path, path: Path) -> None:
     """Losses and scores over the minutes of training. Needs matplotlib, which clipkit itself does not."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    import_module("matplotlib").use("Agg")
+    pyplot = import_module("matplotlib.pyplot")
     rows = list(csv.DictReader(log.open()))
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for axes, names, title in (

