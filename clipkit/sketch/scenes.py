@@ -1,10 +1,12 @@
 """What a drawn scene says: groups of alike things, a relation between them, a setting; made from a seed.
 
 Distribution of `scene(seed)`: 10% of the scenes hold one group, 60% two, 30% three. Two groups stand in one
-of the five relations of two (each alike) nine times in ten, three groups in `between` three times in four;
-else there is no relation. Settings, kinds and colours are drawn evenly (what is inside something is held by
-a container kind; held-out pairs are left out), counts 1 to 4 with weights 36, 26, 20, 18, sizes evenly; a
-draw that does not fit the picture is drawn again, so large things tend to come alone.
+of the five relations of two (11% of all scenes each) nine times in ten, three groups in `between` (22%) three
+times in four; else, like a group alone, in no relation (24%). Settings, kinds and colours are drawn evenly,
+held-out pairs left out; what is inside something is held by one of the six container kinds, which is single
+and large. Counts 1 to 4 are drawn with weights 36, 26, 20, 18 and sizes evenly, but what does not fit the
+picture is drawn again: of all groups 43, 27, 17, 13% have these counts, and 40% are small, 35% medium, 25%
+large. Kinds in a scene differ, colours may be alike.
 """
 
 from dataclasses import dataclass
@@ -41,22 +43,61 @@ GAP = 0.03  # at least, between two groups
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One group of `count` (1 to 4) alike things."""
+    """One group of `count` (1 to 4) alike things; ValueError for a name that is not known."""
 
     kind: str
     colour: str
     size: str
     count: int
 
+    def __post_init__(self) -> None:
+        _known("kind", self.kind, KINDS)
+        _known("colour", self.colour, COLOURS)
+        _known("size", self.size, SIZES)
+        _countable(self.count)
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One to three groups in a setting; `things[0]` stands in `relation` to the others, in their order."""
+    """One to three groups in a setting; `things[0]` stands in `relation` to the others, in their order.
+
+    The seed decides what the words leave open, such as the exact places. ValueError for groups that the
+    relation cannot join or the picture cannot hold.
+    """
 
     seed: int
     setting: str
     things: tuple[Thing, ...]
     relation: str | None
+
+    def __post_init__(self) -> None:
+        _known("setting", self.setting, SETTINGS)
+        groups = {None: (1, 2, 3), "between": (3,)}.get(self.relation, (2,))
+        if self.relation is not None:
+            _known("relation", self.relation, RELATIONS)
+        if len(self.things) not in groups:
+            needed = " or ".join(map(str, groups))
+            raise ValueError(f"relation {self.relation!r} takes {needed} groups, not {len(self.things)}")
+        if self.relation == "inside":
+            _holder(self.things[1])
+        if not arrangements(self.things, self.relation):
+            raise ValueError("the things do not fit the picture; make them fewer or smaller")
+
+
+def _known(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"unknown {what} {value!r}; known are: {', '.join(known)}")
+
+
+def _countable(count: int) -> None:
+    if count not in range(1, 5):
+        raise ValueError(f"count must be 1, 2, 3 or 4, not {count!r}")
+
+
+def _holder(thing: Thing) -> None:
+    if thing.kind not in containers.ROOMS or thing.size != "large" or thing.count != 1:
+        known = ", ".join(containers.ROOMS)
+        raise ValueError(f"things go inside one large thing of these: {known}; not inside {thing}")
 
 
 def scene(seed: int, *, held_out: bool = False) -> Scene:
@@ -145,10 +186,10 @@ def matches(
         ("setting", setting, SETTINGS),
         ("relation", relation, RELATIONS),
     ):
-        if value is not None and value not in known:
-            raise ValueError(f"unknown {what} {value!r}; known are: {', '.join(known)}")
-    if count is not None and count not in range(1, 5):
-        raise ValueError(f"count must be 1, 2, 3 or 4, not {count!r}")
+        if value is not None:
+            _known(what, value, known)
+    if count is not None:
+        _countable(count)
     if setting not in (None, scene.setting) or relation not in (None, scene.relation):
         return False
     return any(
