@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .data import PHOTO, SCENE, Photos, Shuffle, augmented, load_photos, plain
 from .model import Average, Scaffold, create_clip, encode_images, encode_texts, write_config
@@ -38,8 +39,8 @@ class Options:
     scenes: Path | None
     minutes: float
     seed: int = 0
-    photo_batch: int = 128  # batches are for each process
-    scene_batch: int = 48
+    photo_batch: int = 136  # batches are for each process
+    scene_batch: int = 40
     prompt_batch: int = 48
     noun_batch: int = 32
     peak: float = 0.02
@@ -161,8 +162,12 @@ class Trainer:
                 self.teacher.fit(self.texts.concept_vectors, self.scaffold.unit().cpu())
         with torch.autocast(self.device.type, torch.bfloat16):
             images = encode_images(self.clip, batch.images)
-            parts = [part for part in (batch.captions, batch.prompts, batch.nouns) if part is not None]
-            texts = encode_texts(self.clip, torch.cat(parts).to(self.device))
+            # Captions are three times as long as prompts: together, all would be padded to the longest.
+            parts = [torch.cat([batch.prompts, batch.nouns])]
+            if batch.captions is not None:
+                parts.append(batch.captions)
+            with sdpa_kernel(SDPBackend.MATH):  # the fused kernel's backward is slow on short rows
+                texts = torch.cat([encode_texts(self.clip, part.to(self.device)) for part in parts])
         losses = self.losses(batch, images, texts)
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -184,9 +189,8 @@ class Trainer:
         o, n_classes, n_photos = self.options, len(self.photos.wnids), len(batch.targets)
         photos, drawn = images[:n_photos], images[n_photos:]
         n_prompts, n_nouns = len(batch.prompts), len(batch.nouns)
-        n_captions = len(texts) - n_prompts - n_nouns
-        captions, prompts = texts[:n_captions], texts[n_captions : n_captions + n_prompts]
-        nouns = texts[n_captions + n_prompts :]
+        prompts, nouns = texts[:n_prompts], texts[n_prompts : n_prompts + n_nouns]
+        captions = texts[n_prompts + n_nouns :]
         unit = self.scaffold.unit()
         found = {
             "photo_loss": functional.cross_entropy(
