@@ -7,7 +7,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from clipkit.errors import InvalidInput
@@ -45,12 +44,21 @@ class Selection:
 
     A pattern without `/` is held against file names, one with `/` against paths below the root, where `*`
     also crosses folders. With no patterns, every file whose suffix is an image's is taken. An excluded
-    folder is not entered. Names that start with a dot are left out unless `hidden`.
+    folder is not entered; a `/` at the end of its pattern is ignored. Names that start with a dot are left
+    out unless `hidden`.
     """
 
     patterns: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     hidden: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("patterns", "excludes"):
+            given = getattr(self, name)
+            if isinstance(given, str):  # its characters would pass for patterns
+                raise InvalidInput(f"{name} is a list of patterns, not one string: [{given!r}]")
+            object.__setattr__(self, name, tuple(given))
+        object.__setattr__(self, "excludes", tuple(exclude.rstrip("/") for exclude in self.excludes))
 
     def takes(self, name: str, below_root: str) -> bool:
         if self.leaves_out(name, below_root):
@@ -69,49 +77,56 @@ def walk(roots: Sequence[str | os.PathLike[str]], selection: Selection | None = 
     """Every selected file under the given folders, and every file given itself, in a stable order.
 
     Folders are resolved first, so that one photo has one id whichever way leads to it. A link to a file is
-    a file; a link to a folder is entered unless what it points to lies under one of the roots anyway, which
-    also ends loops. Raises InvalidInput for a root that does not exist.
+    a file; a link to a folder is entered unless what it points to lies under one of the roots anyway, or has
+    been entered already, which also ends loops. A folder given itself is entered even if another root's walk
+    would leave it out. Raises InvalidInput for a root that does not exist.
     """
-    chosen = selection or Selection()
-    resolved = [_resolved(root) for root in roots]
-    found = Walk(_outermost(resolved))
-    for root in found.roots:
+    given = list(dict.fromkeys(_root(root) for root in roots))
+    found = Walk(tuple(a for a in given if not any(a != b and is_under(a, b) for b in given)))
+    entered: set[str] = set()  # real paths of folders
+    for root in (*found.roots, *(root for root in given if root not in found.roots)):
         if os.path.isdir(root):
-            _walk_folder(root, chosen, found)
-        else:
-            status = os.stat(root)
-            found.files.append(FoundFile(path_to_id(root), status.st_size, status.st_mtime_ns))
+            _walk_folder(root, selection or Selection(), found, entered)
+        elif root in found.roots or path_to_id(root) not in {file.id for file in found.files}:
+            _take(root, found)
     return found
 
 
-def _walk_folder(root: str, selection: Selection, found: Walk) -> None:
-    entered: set[str] = set()  # real paths of linked folders outside the roots
-    pending = [root]
+def _walk_folder(root: str, selection: Selection, found: Walk, entered: set[str]) -> None:
+    pending = [(root, root)]  # each folder as it was reached, and where it really is
     while pending:
-        folder = pending.pop()
+        folder, real = pending.pop()
+        if real in entered:
+            continue
+        entered.add(real)
         try:
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
             found.unreadable.append((path_to_id(folder), f"folder cannot be listed: {error.strerror}"))
             continue
-        folders: list[str] = []
+        folders: list[tuple[str, str]] = []
         for entry in entries:
             below_root = entry.path[len(root) :].lstrip("/")
-            if _is_folder(entry):
-                if not selection.leaves_out(entry.name, below_root) and _may_enter(entry, found, entered):
-                    folders.append(entry.path)
-            elif selection.takes(entry.name, below_root):
-                _take(entry, found)
+            if not _is_folder(entry):
+                if selection.takes(entry.name, below_root):
+                    _take(entry.path, found)
+            elif not selection.leaves_out(entry.name, below_root):
+                inside = (
+                    os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
+                )
+                if not entry.is_symlink() or _leads_out(inside, found.roots):
+                    folders.append((entry.path, inside))
         pending.extend(reversed(folders))
 
 
-def _take(entry: os.DirEntry[str], found: Walk) -> None:
-    identity = path_to_id(entry.path)
+def _take(path: str, found: Walk) -> None:
+    identity = path_to_id(path)
     try:
-        status = entry.stat()
+        status = os.stat(path)
     except OSError as error:
-        reason = "is a link to a missing file" if entry.is_symlink() else f"has no status: {error.strerror}"
+        missing = os.path.islink(path) and isinstance(error, FileNotFoundError)
+        reason = "is a link to a missing file" if missing else f"cannot be found: {error.strerror}"
         found.unreadable.append((identity, reason))
         return
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
@@ -127,14 +142,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _may_enter(entry: os.DirEntry[str], found: Walk, entered: set[str]) -> bool:
-    if not entry.is_symlink():
-        return True
-    target = os.path.realpath(entry.path)
-    if target in entered or any(is_under(target, root) or is_under(root, target) for root in found.roots):
-        return False
-    entered.add(target)
-    return True
+def _leads_out(target: str, roots: Sequence[str]) -> bool:
+    """Whether a linked folder is neither in one of the roots nor around it."""
+    return not any(is_under(target, root) or is_under(root, target) for root in roots)
 
 
 def is_under(path: str, root: str) -> bool:
@@ -143,13 +153,26 @@ def is_under(path: str, root: str) -> bool:
 
 
 def has_vanished(path: str, roots: Sequence[str]) -> bool:
-    """Whether the file is gone for certain: it is not there, while the root above it is and can be read."""
+    """Whether the file is gone for certain: it is not there, while the root above it is and can be read, and
+    so are the linked folders between."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return any(is_under(path, root) and os.path.exists(root) for root in roots)
+        return any(
+            is_under(path, root) and os.path.exists(root) and not _is_cut_off(path, root) for root in roots
+        )
     except OSError:
         return False
+    return False
+
+
+def _is_cut_off(path: str, root: str) -> bool:
+    """Whether a folder between is a link to nowhere, perhaps to a disk that is not mounted."""
+    folder = os.path.dirname(path)
+    while folder != root and is_under(folder, root):
+        if os.path.islink(folder) and not os.path.exists(folder):
+            return True
+        folder = os.path.dirname(folder)
     return False
 
 
@@ -177,20 +200,24 @@ def id_prefixes(root: str) -> Iterator[str]:
     yield "file://" + quote(base)
 
 
-def _resolved(root: str | os.PathLike[str]) -> str:
-    path = os.path.realpath(Path(root).expanduser())
+def resolved(path: str | os.PathLike[str], position: int | None = None) -> str:
+    """`path` made absolute, with `~` and links followed. Raises InvalidInput, with its position, for none."""
+    try:
+        if os.fspath(path):
+            return os.path.realpath(os.path.expanduser(path))
+    except ValueError:  # a NUL
+        pass
+    raise InvalidInput(f"{os.fspath(path)!r} is not a path", position=position)
+
+
+def _root(root: str | os.PathLike[str]) -> str:
+    path = resolved(root)
     if not os.path.exists(path):
         raise InvalidInput(
             f"{os.fspath(root)} does not exist. If it is on a disk that is not mounted, mount it first: "
             "nothing was changed"
         )
     return path
-
-
-def _outermost(roots: Sequence[str]) -> tuple[str, ...]:
-    """The roots without repeats and without those that lie below another, in the given order."""
-    unique = list(dict.fromkeys(roots))
-    return tuple(a for a in unique if not any(a != b and is_under(a, b) for b in unique))
 
 
 def _matches(patterns: Sequence[str], name: str, below_root: str) -> bool:
