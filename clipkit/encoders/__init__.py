@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipkit.encoders import catalog
-from clipkit.errors import InvalidInput, UnknownModel, did_you_mean
+from clipkit.errors import InvalidInput, ModelUnavailable, UnknownModel, did_you_mean
 
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder
@@ -82,10 +82,33 @@ def canonical_name(spec: str) -> str:
     return _family(aliased).canonical(aliased)
 
 
+def cached(spec: str) -> bool:
+    """Whether the files of the model that `spec` names are on this machine. Asks no network.
+
+    Raises UnknownModel for a name that nothing goes by.
+    """
+    name = canonical_name(spec)
+    return _family(name).cached(name)
+
+
 def _load_openclip(name: str, options: Options) -> Encoder:
     from clipkit.encoders.openclip import load
 
     return load(name, options)
+
+
+def _openclip_cached(name: str) -> bool:
+    from clipkit.encoders.hub import fetch
+    from clipkit.encoders.sources import HUB_WEIGHTS, locate
+
+    try:
+        for card in catalog.cards():
+            if card.spec == name:  # known without open_clip, whose import takes seconds
+                return fetch(card.repo, HUB_WEIGHTS, model=name, local_only=True) is not None
+        locate(name, local_only=True)
+    except ModelUnavailable:
+        return False
+    return True
 
 
 def _load_fake(name: str, options: Options) -> Encoder:
@@ -106,6 +129,11 @@ def _plain_name(spec: str) -> str:
     arch, at, file = spec.partition("@")
     if at:
         return f"{arch.replace('/', '-')}@{_absolute(file)}"
+    if spec.startswith(("/", ".", "~")) or spec.endswith((".safetensors", ".pt", ".pth", ".bin")):
+        raise UnknownModel(
+            f"{spec!r} looks like a path: write local-dir:{spec} for a folder, "
+            f"or the architecture before it for a weights file, as in ViT-B-32@{spec}"
+        )
     arch, slash, tag = spec.rpartition("/")
     return f"{arch.replace('/', '-')}/{tag.lower().replace('-', '_')}" if slash else spec
 
@@ -124,6 +152,7 @@ def _absolute(path: str) -> str:
 class _Family:
     load: Callable[[str, Options], Encoder]
     canonical: Callable[[str], str] = str
+    cached: Callable[[str], bool] = _openclip_cached
 
 
 _FAMILIES = {
@@ -131,7 +160,7 @@ _FAMILIES = {
     "bundled": _Family(_load_openclip),
     "hf-hub": _Family(_load_openclip),
     "local-dir": _Family(_load_openclip, _folder_name),
-    "fake": _Family(_load_fake, _fake_name),
+    "fake": _Family(_load_fake, _fake_name, lambda _: True),
 }
 
 _FORMS = (

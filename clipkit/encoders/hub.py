@@ -18,6 +18,7 @@ from clipkit.errors import ModelError, ModelUnavailable, UnknownModel
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
+    from huggingface_hub.errors import HfHubHTTPError
 
 _WAY_OUT = (
     "Connect to download it, or use what needs no network: the model `bundled`, or files that you have "
@@ -60,23 +61,24 @@ def fetch(
 
 def _download(repo: str, name: str, revision: str | None) -> Path | None:
     """The file in the cache after its download, or None if the repository has no such file."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
 
     url = hf_hub_url(repo, name, revision=revision)
-    try:
-        found = get_hf_file_metadata(
-            url
-        )  # fails at once without a network; hf_hub_download tries for minutes
-        if found.etag and found.size:
-            _fill_blob(repo, name, url, found)
-        return Path(hf_hub_download(repo, name, revision=revision))  # finds the blob there, and links to it
-    except LocalEntryNotFoundError:
-        raise
+    try:  # this fails at once without a network; hf_hub_download would try for minutes
+        found = get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except EntryNotFoundError:
         with contextlib.suppress(EntryNotFoundError):
             hf_hub_download(repo, name, revision=revision)  # notes in the cache that there is none
         return None
+    except HfHubHTTPError as error:
+        refused = isinstance(error, RepositoryNotFoundError) or error.response.headers.get("X-Error-Code")
+        if error.response.status_code == 404 and not refused:
+            return None  # a mirror's plain "not found"
+        raise
+    if found.etag and found.size:
+        _fill_blob(repo, name, url, found)
+    return Path(hf_hub_download(repo, name, revision=revision))  # finds the blob there, and links to it
 
 
 def _fill_blob(repo: str, name: str, url: str, found: HfFileMetadata) -> None:
@@ -92,7 +94,7 @@ def _fill_blob(repo: str, name: str, url: str, found: HfFileMetadata) -> None:
     with WeakFileLock(blob.with_name(f"{found.etag}.clipkit-lock")):
         if blob.exists():
             return
-        _continue_download(part, url, found.size, f"{name} of {repo}")
+        _continue_download(part, url, found.size or 0, name)
         if _sha256(part) != found.etag and len(found.etag) == 64:  # large files go by their SHA-256
             part.unlink()
             raise ModelUnavailable(
@@ -101,31 +103,29 @@ def _fill_blob(repo: str, name: str, url: str, found: HfFileMetadata) -> None:
         part.replace(blob)
 
 
-def _continue_download(part: Path, url: str, size: int | None, what: str) -> None:
+def _continue_download(part: Path, url: str, size: int, name: str) -> None:
     """Appends to `part` what is missing of the file at `url`. On failure it keeps what has come."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    with part.open("ab") as file:
-        if size is not None and file.tell() > size:
-            file.truncate(0)
-        try:
+    done = part.stat().st_size if part.exists() else 0
+    if done > size:  # not the beginning of this file
+        part.unlink()
+        done = 0
+    headers = build_hf_headers()  # redirected to another host, the client leaves the token behind
+    try:
+        with part.open("ab") as file:
             http_get(
-                url,
-                file,
-                resume_size=file.tell(),
-                headers=build_hf_headers(),  # the client keeps the token from other hosts when redirected
-                expected_size=size,
-                displayed_filename=what,
+                url, file, resume_size=done, headers=headers, expected_size=size, displayed_filename=name
             )
-        except (OSError, HTTPError) as error:
-            if isinstance(error, HfHubHTTPError) or getattr(error, "errno", None) in _DISK_ERRORS:
-                raise
-            raise ModelUnavailable(
-                f"the download of {what} was cut off after {file.tell():,} of {size:,} bytes "
-                f"({str(error).partition(chr(10))[0]}): run again to go on from there"
-            ) from error
+    except (OSError, HTTPError) as error:
+        if isinstance(error, HfHubHTTPError) or getattr(error, "errno", None) in _DISK_ERRORS:
+            raise
+        raise ModelUnavailable(
+            f"the download of {name} was cut off after {part.stat().st_size:,} of {size:,} bytes ({error}): "
+            "run again to go on from there"
+        ) from error
 
 
 def _sha256(path: Path) -> str:
@@ -160,7 +160,7 @@ def _in_our_words(model: str, repo: str, revision: str | None) -> Iterator[None]
     except errors.RevisionNotFoundError as error:
         raise UnknownModel(f"the repository {repo!r} for {model} has no revision {revision!r}") from error
     except errors.HfHubHTTPError as error:
-        raise ModelUnavailable(f"{wanted}, and the hub refuses it: {_status(error)}. {_WAY_OUT}") from error
+        raise ModelUnavailable(f"{wanted}, and the hub refuses it: {_answer(error)}. {_WAY_OUT}") from error
     except OSError as error:
         if error.errno in _DISK_ERRORS:
             raise ModelUnavailable(
@@ -174,13 +174,11 @@ def _in_our_words(model: str, repo: str, revision: str | None) -> Iterator[None]
         ) from error
 
 
-def _status(error: Exception) -> str:
-    response = getattr(error, "response", None)
-    code = getattr(response, "status_code", "?")
-    if code == 401:
-        return "it does not accept the access token (401), so log in again with `hf auth login`"
-    return (
-        f"it answers {code}, so try again later"
-        if code in (429, 500, 502, 503, 504)
-        else f"it answers {code}"
-    )
+def _answer(error: HfHubHTTPError) -> str:
+    """What an HTTP status means, and what to do about it."""
+    code, told = error.response.status_code, error.response.request.headers.get("authorization")
+    if code == 401 and told:
+        return "it does not accept the access token (401): log in again with `hf auth login`"
+    if code in (401, 403):
+        return f"it asks for permission ({code}): log in with `hf auth login` or HF_TOKEN"
+    return f"it answers {code}" + (": try again later" if code == 429 or code >= 500 else "")

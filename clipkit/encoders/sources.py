@@ -176,17 +176,16 @@ def _architecture(name: str, arch: str, tag: str = "") -> dict[str, Any]:
         return dict(open_clip.get_model_config(arch))
     if f"{arch}-{tag}" in known:  # ViT-B/32, as papers write it
         raise UnknownModel(_no_such_tag(f"{arch}-{tag}", ""))
-    raise UnknownModel(f"no model is called {name!r}. {_close(name if tag else arch, arch, known)}")
+    raise UnknownModel(f"no model is called {name!r}. {_close(arch, known)}")
 
 
-def _close(name: str, arch: str, known: list[str]) -> str:
+def _close(arch: str, known: list[str]) -> str:
     """What may have been meant: an alias or an architecture. There are too many to list them all."""
     lowered = {model.lower(): model for model in [*catalog.aliases(), *known]}
     close = difflib.get_close_matches(arch.lower(), lowered, n=3, cutoff=0.6)
     if close:
         return f"Did you mean {' or '.join(lowered[model] for model in close)}?"
-    hint = f"For a folder, write local-dir:{name}. " if Path(name).is_dir() else ""
-    return f"{hint}Write an alias ({', '.join(catalog.aliases())}) or one of open_clip's architecture/tag."
+    return f"Write an alias ({', '.join(catalog.aliases())}) or one of open_clip's architecture/tag."
 
 
 def _no_such_tag(arch: str, tag: str) -> str:
