@@ -8,21 +8,31 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from clipkit.columns import ColumnType, checked_ids, checked_metadata, fields_of
+from clipkit.columns import (
+    ColumnType,
+    at_least_1,
+    check_distinct,
+    checked_columns,
+    checked_ids,
+    checked_metadata,
+    cosine,
+    fields_of,
+    strings,
+)
 from clipkit.encoder import Encoder, ImageInput, Vectors, batched
 from clipkit.encoders import canonical_name, load_encoder
-from clipkit.errors import FilterError, ImageError, InvalidInput
-from clipkit.folders import FoundFile, Selection, path_to_id, walk
+from clipkit.errors import ImageError, InvalidInput
+from clipkit.folders import FoundFile, Selection, path_to_id, resolved, walk
 from clipkit.hits import Hits, Item, Kind, from_rows, to_pandas
 from clipkit.images import MAX_PIXELS
 from clipkit.indexing import index_walk
-from clipkit.lance import all_of, id_in, is_in
+from clipkit.lance import ROUNDING, all_of, id_in, is_in
 from clipkit.query import Query
 from clipkit.reports import AddReport, Failure, IndexReport, Progress, Status
 from clipkit.stages import Decoded, Unreadable, decode_value, read_ahead, read_file
@@ -127,15 +137,11 @@ class Collection:
     @property
     def columns(self) -> dict[str, str]:
         """The user's own columns and their Arrow types."""
-        schema = self._store.items.schema
-        return {field.name: str(field.type) for field in schema if field.name not in BUILTIN_COLUMNS}
+        return {field.name: str(field.type) for field in self._own_fields()}
 
     def add_columns(self, columns: Mapping[str, ColumnType]) -> None:
         """Add columns of your own, null in the items that are there."""
-        taken = sorted(set(columns) & set(self.columns))
-        if taken:
-            raise InvalidInput(f"the collection has a column {taken[0]!r} already")
-        self._store.items.add_columns(fields_of(columns))
+        self._store.items.add_columns(fields_of(columns, taken=self.columns))
 
     def index(
         self,
@@ -181,9 +187,16 @@ class Collection:
         """
         if isinstance(images, str | bytes | os.PathLike):
             raise InvalidInput("add_images takes a list of images, not one image: put it into a list")
+        paths = [
+            resolved(image, position) if isinstance(image, str | os.PathLike) else None
+            for position, image in enumerate(images)
+        ]
         given = checked_ids(ids, len(images))
-        values = checked_metadata(metadata, len(images), list(self.columns))
-        jobs = list(zip(range(len(images)), images, given, values, strict=True))
+        if ids is None:
+            given = [path if path is None else path_to_id(path) for path in paths]
+            check_distinct(given)
+        values = checked_metadata(metadata, len(images), self._own_fields())
+        jobs = list(zip(range(len(images)), images, paths, given, values, strict=True))
         read = read_ahead(jobs, self._read_image, ahead=ADD_BATCH)
         reports = []
         for batch in batched(read, ADD_BATCH):
@@ -203,13 +216,9 @@ class Collection:
         Without `ids` each gets a random one, so equal texts stay apart. `metadata` is as in `add_images`.
         Texts longer than the model's context are stored whole, embedded cut, and counted in `cut`.
         """
-        if isinstance(texts, str):
-            raise InvalidInput(f"add_texts takes a list of texts, not one text: [{texts!r}]")
+        strings(texts, "a text")
         given = checked_ids(ids, len(texts))
-        values = checked_metadata(metadata, len(texts), list(self.columns))
-        blank = next((i for i, text in enumerate(texts) if isinstance(text, str) and not text.strip()), None)
-        if blank is not None:
-            raise InvalidInput("the text is empty", position=blank)
+        values = checked_metadata(metadata, len(texts), self._own_fields())
         cut_before = self.encoder.texts_cut
         reports = []
         for batch in batched(zip(texts, given, values, strict=True), ADD_BATCH):
@@ -223,19 +232,17 @@ class Collection:
 
     def delete(self, ids: Sequence[str]) -> int:
         """The number of items deleted. Ids that are not there are no error."""
-        if isinstance(ids, str):
-            raise InvalidInput(f"delete takes a list of ids, not one id: [{ids!r}]")
-        return self._store.delete(id_in(ids))
+        return self._store.delete(id_in(strings(ids, "an id")))
 
     def delete_where(self, where: str) -> int:
         """The number of items deleted: all that pass the filter. Raises FilterError."""
-        return self._store.delete(_checked_filter(where))
+        return self._store.delete(self._store.items.checked(where))
 
     def get(self, ids: Sequence[str]) -> list[Item]:
         """The items with these ids, in their order. Raises InvalidInput for one that is not there."""
-        if isinstance(ids, str):
-            raise InvalidInput(f"get takes a list of ids, not one id: [{ids!r}]")
-        rows = {row["id"]: row for row in self.to_arrow(where=id_in(ids)).to_pylist()}
+        names = self._store.items.schema.names
+        stored = self._store.items.read(names, id_in(set(strings(ids, "an id"))))
+        rows = {row["id"]: row for row in stored.to_pylist()}
         for position, identity in enumerate(ids):
             if identity not in rows:
                 raise InvalidInput(f"there is no item {identity!r} in {self.name!r}", position=position)
@@ -254,33 +261,33 @@ class Collection:
 
         A string is the one-line form of a Query: "beach + 0.5*image:cat.jpg - people". `kind` keeps images
         or texts only, `where` is an SQL filter over the columns ("width > 1000 AND camera LIKE 'Canon%'"),
-        and hits score at least `min_score`. Items that the query itself names are not among the hits.
+        and hits score at least `min_score`, to the accuracy of float32 (1e-6). Hits of equal score come in
+        the order of their ids. Items that the query itself names are not among the hits.
         Raises QueryError, FilterError, or InvalidInput for a `k` below 1.
         """
         parsed = Query.parse(query) if isinstance(query, str) else query
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise InvalidInput(f"k is the number of hits wanted, at least 1, not {k!r}")
-        if min_score is not None and not -1.0 <= min_score <= 1.0:
-            raise InvalidInput(f"min_score is a cosine similarity from -1 to 1, not {min_score!r}")
+        if not isinstance(parsed, Query):
+            raise InvalidInput(
+                f"a query is a string or a Query such as Query.image('cat.jpg'), not {type(query).__name__}"
+            )
+        wanted = at_least_1(k, "k, the number of hits wanted,")
+        least = -1.0 if min_score is None else cosine(min_score)
         named = [str(part.value) for part in parsed.parts if part.what == "id"]
-        condition = all_of(
-            _kind_is(kind), where and _checked_filter(where), f"NOT ({id_in(named)})" if named else None
-        )
+        others = f"NOT ({id_in(named)})" if named else None
+        condition = all_of(_kind_is(kind), self._checked(where), others)
         columns = [name for name in self._store.items.schema.names if name != "vector"]
         vector = parsed.resolve(self.encoder, self._vectors)
-        hits = from_rows(self._store.items.nearest(vector, k, where=condition, columns=columns))
-        if min_score is not None:
-            hits = [hit for hit in hits if hit.score >= min_score]
-        return Hits(hits, self.thumbnails)
+        rows = self._store.items.nearest(vector, wanted, where=condition, columns=columns)
+        rows = rows.filter(pc.greater_equal(rows["score"], least - ROUNDING))
+        return from_rows(rows, self.thumbnails)
 
     def count(self, *, kind: Kind | None = None, where: str | None = None) -> int:
         """The number of items, of those that pass the filter."""
-        return self._store.items.count(all_of(_kind_is(kind), where and _checked_filter(where)))
+        return self._store.items.count(all_of(_kind_is(kind), self._checked(where)))
 
     def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
         """JPEG bytes by id, for those of `ids` that are images."""
-        stored = self._store.thumbnails.read(["id", "jpeg"], id_in(ids))
-        return dict(zip(stored["id"].to_pylist(), stored["jpeg"].to_pylist(), strict=True))
+        return self._store.read_thumbnails(strings(ids, "an id"))
 
     def batches(
         self,
@@ -293,38 +300,24 @@ class Collection:
 
         Items added after the start are left out; others may write meanwhile.
         """
-        if batch_size < 1:
-            raise InvalidInput(f"batch_size is at least 1, not {batch_size}")
-        return self._store.items.batches(
-            columns or self._store.items.schema.names, where and _checked_filter(where), batch_size
-        )
+        names = checked_columns(columns, self._store.items.schema.names)
+        return self._store.items.batches(names, self._checked(where), at_least_1(batch_size, "batch_size"))
 
     def to_arrow(self, *, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """All items, or those that pass the filter, as one Arrow table."""
-        return self._store.items.read(
-            columns or self._store.items.schema.names, where and _checked_filter(where)
-        )
+        names = checked_columns(columns, self._store.items.schema.names)
+        return self._store.items.read(names, self._checked(where))
 
     def to_pandas(self, *, columns: Sequence[str] | None = None, where: str | None = None) -> pd.DataFrame:
         """The same as a data frame. Raises MissingExtra without pandas."""
         return to_pandas(self.to_arrow(columns=columns, where=where))
 
     def to_parquet(self, path: str | os.PathLike[str], *, where: str | None = None) -> int:
-        """The number of items written to a Parquet file, which appears only when it is complete."""
-        from pyarrow.parquet import ParquetWriter
+        """The number of items written to a Parquet file, which appears, or is replaced, only when complete.
 
-        target = Path(path).expanduser()
-        partial_file = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-        written = 0
-        try:
-            with ParquetWriter(partial_file, self._store.items.schema) as writer:
-                for batch in self.batches(where=where):
-                    writer.write_batch(batch)
-                    written += batch.num_rows
-            partial_file.replace(target)
-        finally:
-            partial_file.unlink(missing_ok=True)
-        return written
+        Raises StorageError if it cannot be written.
+        """
+        return self._store.to_parquet(os.path.expanduser(path), self._checked(where), EXPORT_BATCH)
 
     def failures(self) -> list[Failure]:
         """The files that the last runs of `index` could not read, and why."""
@@ -352,15 +345,20 @@ class Collection:
     def _vectors(self, ids: list[str]) -> Vectors:
         return np.stack([item.vector for item in self.get(ids)])
 
-    def _read_image(self, job: tuple[int, ImageInput, str | None, Mapping[str, Any]]) -> Decoded:
-        position, image, identity, own = job
-        if isinstance(image, str | os.PathLike):
-            path = os.path.realpath(Path(image).expanduser())
+    def _checked(self, where: str | None) -> str | None:
+        return None if where is None else self._store.items.checked(where)
+
+    def _own_fields(self) -> list[pa.Field]:
+        return [field for field in self._store.items.schema if field.name not in BUILTIN_COLUMNS]
+
+    def _read_image(self, job: tuple[int, ImageInput, str | None, str | None, Mapping[str, Any]]) -> Decoded:
+        position, image, path, identity, own = job
+        if path is not None:
             file = FoundFile(path_to_id(path), 0, 0)
             read = read_file(file, encoder=lambda: self.encoder, known=None, max_pixels=MAX_PIXELS)
             if not isinstance(read, Decoded):
                 reason = read.reason if isinstance(read, Unreadable) else "is known"
-                raise ImageError(f"{os.fspath(image)} {reason}", position=position)
+                raise ImageError(f"{path} {reason}", position=position)
             return replace(read, row=replace(read.row, id=identity or read.row.id, metadata=own))
         decoded = decode_value(image, identity or uuid.uuid4().hex, self.encoder, position)
         return replace(decoded, row=replace(decoded.row, metadata=own))
@@ -368,12 +366,6 @@ class Collection:
     def _write(self, rows: list[ItemRow], vectors: Vectors) -> AddReport:
         inserted, updated = self._store.write(rows, vectors)
         return AddReport(tuple(row.id for row in rows), inserted, updated)
-
-
-def _checked_filter(where: str) -> str:
-    if not isinstance(where, str) or not where.strip():
-        raise FilterError(f'a filter is an SQL condition such as "width > 1000", not {where!r}')
-    return where
 
 
 def _kind_is(kind: Kind | None) -> str | None:

@@ -48,8 +48,11 @@ class Hit:
 class Hits(Sequence[Hit]):
     """Hits, best first. Shows itself in a notebook, with thumbnails, and turns into pandas or Arrow."""
 
-    def __init__(self, hits: Sequence[Hit], thumbnails: Callable[[list[str]], Mapping[str, bytes]]) -> None:
+    def __init__(
+        self, hits: Sequence[Hit], schema: pa.Schema, thumbnails: Callable[[list[str]], Mapping[str, bytes]]
+    ) -> None:
         self._hits = tuple(hits)
+        self._schema = schema
         self._thumbnails = thumbnails
 
     @overload
@@ -58,7 +61,7 @@ class Hits(Sequence[Hit]):
     def __getitem__(self, index: slice) -> Hits: ...
     def __getitem__(self, index: int | slice) -> Hit | Hits:
         if isinstance(index, slice):
-            return Hits(self._hits[index], self._thumbnails)
+            return Hits(self._hits[index], self._schema, self._thumbnails)
         return self._hits[index]
 
     def __len__(self) -> int:
@@ -81,7 +84,7 @@ class Hits(Sequence[Hit]):
 
     def to_arrow(self) -> pa.Table:
         """A table with id, uri, kind, text, score, and a column for each metadata key."""
-        return pa.Table.from_pylist([_flat(hit) for hit in self])
+        return pa.Table.from_pylist([_flat(hit) for hit in self], schema=self._schema)
 
     def to_pandas(self) -> pd.DataFrame:
         """A data frame with the columns of `to_arrow`. Raises MissingExtra without pandas."""
@@ -93,12 +96,15 @@ class Hits(Sequence[Hit]):
         return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{cards}</div>'
 
 
-def from_rows(rows: pa.Table) -> list[Hit]:
-    """Hits of a table with the fields, a `score`, and metadata in all other columns."""
-    return [
+def from_rows(rows: pa.Table, thumbnails: Callable[[list[str]], Mapping[str, bytes]]) -> Hits:
+    """The hits in a table with the fields, a `score`, and metadata in all other columns."""
+    first = (*FIELDS, "score")
+    rows = rows.select([*first, *(name for name in rows.column_names if name not in first)])
+    hits = [
         Hit(row.pop("id"), row.pop("uri"), row.pop("kind"), row.pop("text"), row.pop("score"), row)
         for row in rows.to_pylist()
     ]
+    return Hits(hits, rows.schema, thumbnails)
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from clipkit.encoder import Encoder, Vectors
 from clipkit.errors import (
+    ClipkitError,
     CollectionExists,
     CollectionMismatch,
     CollectionNotFound,
     InvalidInput,
+    StorageError,
     did_you_mean,
 )
 from clipkit.lance import Database, Table, id_in
 
 FORMAT_VERSION = 1
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # with its suffixes, within every file system's limit
+_UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # undecodable bytes arrive as lone surrogates
 
 _KEY = pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"})
 _ITEM_FIELDS = (
@@ -171,10 +175,21 @@ class Store:
         """(inserted, updated) after writing one row per vector; ids are unique within `rows`.
 
         Thumbnails go first: a crash in between leaves a spare picture, never an item without one. An item
-        that is replaced keeps the user's columns that `rows` do not speak of.
+        that is replaced keeps the user's columns that its row does not speak of: so rows that speak of
+        different ones are written one after the other.
         """
         self._write_thumbnails((row.id, row.thumbnail) for row in rows if row.thumbnail is not None)
-        return self.items.upsert(self._items_table(rows, vectors))
+        alike: dict[frozenset[str], list[int]] = {}
+        for at, row in enumerate(rows):
+            alike.setdefault(frozenset(row.metadata), []).append(at)
+        done = [
+            self.items.upsert(self._items_table([rows[at] for at in places], vectors[places]))
+            for places in alike.values()
+        ]
+        inserted, updated = (sum(counts) for counts in zip((0, 0), *done, strict=True))
+        if updated:  # a picture may have become a text
+            self.thumbnails.delete_ids(row.id for row in rows if row.thumbnail is None)
+        return inserted, updated
 
     def _write_thumbnails(self, pictures: Iterable[tuple[str, bytes]]) -> None:
         ids, jpegs = [], []
@@ -186,18 +201,21 @@ class Store:
 
     def _items_table(self, rows: Sequence[ItemRow], vectors: Vectors) -> pa.Table:
         schema = self.items.schema
-        given = {key for row in rows for key in row.metadata}
-        own = [name for name in schema.names if name in given]
+        own = list(rows[0].metadata)
         fields = [schema.field(name) for name in (*BUILTIN_COLUMNS[:-1], *own, "vector")]
         arrays = [pa.array([getattr(row, f.name) for row in rows], f.type) for f in fields[: -len(own) - 1]]
-        arrays += [_column([row.metadata.get(name) for row in rows], schema.field(name)) for name in own]
+        arrays += [pa.array([row.metadata[name] for row in rows], schema.field(name).type) for name in own]
         arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self.stamp.dim))
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
+    def read_thumbnails(self, ids: Iterable[str]) -> dict[str, bytes]:
+        """JPEG bytes by id, for those of `ids` that have any."""
+        stored = self.thumbnails.read(["id", "jpeg"], id_in(ids))
+        return dict(zip(stored["id"].to_pylist(), stored["jpeg"].to_pylist(), strict=True))
+
     def copy_thumbnails(self, sources: Sequence[str], targets: Sequence[str]) -> None:
         """Give each of `targets` the thumbnail of the id beside it in `sources`."""
-        stored = self.thumbnails.read(["id", "jpeg"], id_in(set(sources)))
-        pictures = dict(zip(stored["id"].to_pylist(), stored["jpeg"].to_pylist(), strict=True))
+        pictures = self.read_thumbnails(set(sources))
         self._write_thumbnails(
             (t, pictures[s]) for s, t in zip(sources, targets, strict=True) if s in pictures
         )
@@ -215,6 +233,28 @@ class Store:
         self.thumbnails.delete_ids(ids)
         return deleted
 
+    def to_parquet(self, path: str, where: str | None, batch_rows: int) -> int:
+        """The number of items written to a Parquet file, which appears or is replaced only when complete."""
+        from pyarrow.parquet import ParquetWriter
+
+        unfinished = os.path.join(os.path.dirname(path), f".clipkit-{uuid.uuid4().hex}.part")
+        schema = self.items.schema
+        written = 0
+        try:
+            with ParquetWriter(unfinished, schema) as writer:
+                for batch in self.items.batches(schema.names, where, batch_rows):
+                    writer.write_batch(batch)
+                    written += batch.num_rows
+            os.replace(unfinished, path)
+        except ClipkitError:
+            raise
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+        finally:
+            with suppress(OSError):
+                os.unlink(unfinished)
+        return written
+
     def size_bytes(self) -> int:
         """The data of all tables, in bytes."""
         return sum(table.size_bytes() for table in (self.items, self.thumbnails, self.failures))
@@ -231,35 +271,35 @@ class Store:
 
 def database_uri(db: str | os.PathLike[str] | None = None) -> str:
     """Where collections live: `db`, else $CLIPKIT_HOME, else the platform's data folder for clipkit."""
-    place = os.fspath(db) if db is not None else os.environ.get("CLIPKIT_HOME")
+    place = os.fspath(db) if db is not None else os.environ.get("CLIPKIT_HOME") or None
     if place is None:
         from platformdirs import user_data_path
 
         return str(user_data_path("clipkit"))
-    return place if "://" in place else os.path.abspath(Path(place).expanduser())
+    if not place or _UNUSABLE.search(place):
+        raise InvalidInput(
+            f"{place!r} cannot hold collections: LanceDB takes a path in UTF-8, without control characters"
+        )
+    return place if "://" in place else os.path.abspath(os.path.expanduser(place))
 
 
 def collection_names(uri: str) -> list[str]:
     """The collections in a database, sorted; empty if there is no such place. Nothing is created."""
-    if "://" not in uri and not Path(uri).is_dir():
+    if "://" in uri:
+        return [name for name in Database(uri).names() if NAME.fullmatch(name)]
+    if not os.path.isdir(uri):
+        if os.path.lexists(uri):
+            raise StorageError(f"{uri} is not a folder: collections live in one")
         return []
-    return [name for name in Database(uri).names() if NAME.fullmatch(name)]
+    return [name for name in Database(uri).names() if NAME.fullmatch(name) and _is_made(uri, name)]
 
 
-def _column(values: list[Any], field: pa.Field) -> pa.Array:
-    """`values` in the type of a user's column. Raises InvalidInput for the first one that does not fit."""
+def _is_made(folder: str, name: str) -> bool:
+    """Whether the table has a version: a full disk, or a kill, may leave one that was never committed."""
     try:
-        return pa.array(values, field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError):
-        for position, value in enumerate(values):
-            try:
-                pa.array([value], field.type)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError):
-                raise InvalidInput(
-                    f"{value!r} does not fit the column {field.name!r} of type {field.type}",
-                    position=position,
-                ) from None
-        raise
+        return bool(os.listdir(os.path.join(folder, f"{name}.lance", "_versions")))
+    except FileNotFoundError:
+        return False
 
 
 def _opened(database: Database, name: str, schema: pa.Schema | None) -> Table:
@@ -271,9 +311,9 @@ def _opened(database: Database, name: str, schema: pa.Schema | None) -> Table:
 
 
 def _checked(name: str) -> str:
-    if not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InvalidInput(
-            f"{name!r} cannot name a collection: it takes letters, digits, '-' and '_', and starts with a "
-            "letter or digit"
+            f"{name!r} cannot name a collection: it takes up to 100 letters, digits, '-' and '_', and starts "
+            "with a letter or digit"
         )
     return name
