@@ -49,6 +49,7 @@ class Options:
     attribute_weight: float = 4.0
     text_weight: float = 1.0
     watch_minutes: float = 5.0
+    save_minutes: float = 1.5
 
 
 @dataclass
@@ -104,7 +105,7 @@ class Trainer:
     def run(self) -> None:
         """Trains until the budget is used. Ctrl-C at any time loses at most a few minutes."""
         self.both.train()
-        self.clock = watched = self.spent
+        self.clock = watched = saved = self.spent
         since = time.monotonic()
         sums: dict[str, list[float]] = {}
         while self.progress < 1:
@@ -116,10 +117,13 @@ class Trainer:
             if self.spent - watched > self.options.watch_minutes * 60 or self.progress >= 1:
                 if self.ranks.rank == 0:
                     self.watch({name: float(np.mean(values)) for name, values in sums.items()})
-                    self.save()
                 self.ranks.wait()
                 sums, watched = {}, self.spent
-                since = time.monotonic()  # looking and saving do not count as training
+                since = time.monotonic()  # looking does not count as training
+            if self.spent - saved > self.options.save_minutes * 60 or self.progress >= 1:
+                if self.ranks.rank == 0:
+                    self.save()
+                saved = self.spent
 
     def batch(self) -> Batch:
         o, size = self.options, self.schedule.size(self.progress)
