@@ -55,7 +55,8 @@ def index(
         bool, typer.Option("--prune", help="Drop files that are gone even if they are more than a fifth.")
     ] = False,
     max_pixels: Annotated[
-        int | None, typer.Option(metavar="N", help="Skip, and report, pictures with more pixels than this.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Skip, and report, pictures with more pixels than this."),
     ] = None,
 ) -> None:
     """Index pictures, or bring the index up to date.
@@ -80,15 +81,21 @@ def index(
     except KeyboardInterrupt as stopped:
         _show_interrupted(session, stopped.report if isinstance(stopped, IndexInterrupted) else IndexReport())
         raise typer.Exit(1) from None
+    _show_report(session, collection.name, report)
+
+
+def _show_report(session: Session, name: str, report: IndexReport) -> None:
     if session.json:
-        print_json({"collection": collection.name, **asdict(report)})
+        print_json({"collection": name, **asdict(report)})
     else:
         print(f"{_counts(report)} in {duration(report.seconds)}")
     _note_failures(session, report.failures)
+    if not (report.unchanged or report.added or report.updated or report.moved or report.skipped):
+        note("no pictures were found there (by their suffixes; --pattern and --hidden take others)")
     if report.kept_missing:
         note(
-            f"{plural(report.kept_missing, 'file')} of the collection are gone from disk, more than a fifth "
-            f"of those known there, and were kept. If they are gone for good:\n  {session.typed()} --prune"
+            f"{plural(report.kept_missing, 'file')} gone from disk and kept in the collection: so many may "
+            f"mean that a disk is missing. If they are gone for good:\n  {session.typed('--prune')}"
         )
 
 

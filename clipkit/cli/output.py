@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json as json_module
+import math
 import os
 import sys
 import time
@@ -38,7 +39,17 @@ def flush() -> None:
 
 def print_json(document: object) -> None:
     """`document` as the one JSON document on stdout."""
-    print(json_module.dumps(document, default=_plain, allow_nan=False, indent=2 if is_terminal() else None))
+    indent = 2 if is_terminal() else None
+    print(json_module.dumps(_finite(document), default=_plain, allow_nan=False, indent=indent))
+
+
+def _finite(value: Any) -> Any:
+    """`value` with null for NaN and the infinities, which JSON has no words for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _plain(value: Any) -> Any:
@@ -166,32 +177,50 @@ def progress_bar(what: str) -> Iterator[Callable[[Progress], None]]:
         console=Console(stderr=True),
         transient=True,
     )
-    started = time.monotonic()
+    pace = _Pace()
     with bar:
         task = bar.add_task(what, total=None, rate="", skipped="")
 
         def show(now: Progress) -> None:
             skipped = f"{now.skipped} skipped" if now.skipped else ""
-            rate = f"{now.done / max(time.monotonic() - started, 1e-3):.0f}/s"
-            bar.update(task, completed=now.done, total=now.total, rate=rate, skipped=skipped)
+            rate = pace.rate(now.done)
+            bar.update(
+                task,
+                completed=now.done,
+                total=now.total,
+                rate=f"{rate:.0f}/s" if rate else "",
+                skipped=skipped,
+            )
 
         yield show
 
 
 def _lines(what: str) -> Callable[[Progress], None]:
-    started = last = time.monotonic()
+    pace, last = _Pace(), time.monotonic()
 
     def show(now: Progress) -> None:
         nonlocal last
-        elapsed = time.monotonic() - started
-        if time.monotonic() - last < PLAIN_PROGRESS_SECONDS:
+        rate = pace.rate(now.done)
+        if time.monotonic() - last < PLAIN_PROGRESS_SECONDS or not rate:
             return
         last = time.monotonic()
-        rate = now.done / elapsed
-        left = f", about {duration((now.total - now.done) / rate)} left" if rate else ""
-        note(f"{what} {now.done} of {now.total}, {rate:.0f}/s{left}")
+        left = duration((now.total - now.done) / rate)
+        note(f"{what}: {now.done} of {now.total}, {rate:.0f}/s, about {left} left")
 
     return show
+
+
+class _Pace:
+    """Items a second since the first call: what came before it was loading the model."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def rate(self, done: int) -> float:
+        now = time.monotonic()
+        self._first = self._first or (now, done)
+        began, before = self._first
+        return (done - before) / (now - began) if now > began else 0.0
 
 
 def duration(seconds: float) -> str:

@@ -102,9 +102,9 @@ class Session:
             words += ["--name", self.name]
         return shlex.join(words)
 
-    def typed(self) -> str:
-        """The command line that is running, to be copied from a message."""
-        return shlex.join(["clipkit", *self.arguments])
+    def typed(self, *more: str) -> str:
+        """The command line that is running, with `more` options, to be copied from a message."""
+        return shlex.join(["clipkit", *self.arguments[:1], *more, *self.arguments[1:]])
 
 
 def register(
