@@ -88,7 +88,7 @@ class Augment:
     grey: float  # probability
 
 
-PHOTO = Augment(area=(0.30, 1.25), aspect=4 / 3, flip=True, jitter=0.3, blur=0.08, grey=0.03)
+PHOTO = Augment(area=(0.40, 1.20), aspect=4 / 3, flip=True, jitter=0.25, blur=0.08, grey=0.02)
 SCENE = Augment(area=(0.90, 1.05), aspect=1.05, flip=False, jitter=0.08, blur=0.05, grey=0.0)
 
 

@@ -39,10 +39,10 @@ class Options:
     scenes: Path | None
     minutes: float
     seed: int = 0
-    photo_batch: int = 136  # batches are for each process
+    photo_batch: int = 192  # batches are for each process
     scene_batch: int = 40
-    prompt_batch: int = 48
-    noun_batch: int = 32
+    prompt_batch: int = 32
+    noun_batch: int = 24
     peak: float = 0.02
     group_weight: float = 4.0
     scene_weight: float = 1.0
