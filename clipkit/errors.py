@@ -48,6 +48,10 @@ class QueryError(InvalidInput):
     def __init__(self, message: str, text: str, column: int) -> None:
         super().__init__(f"{message}\n  {text}\n  {' ' * column}^")
         self.column = column
+        self._given = (message, text, column)
+
+    def __reduce__(self) -> tuple[type[QueryError], tuple[str, str, int]]:
+        return type(self), self._given
 
 
 class FilterError(InvalidInput):
@@ -66,6 +70,10 @@ class MissingExtra(ClipkitError, ImportError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs packages that are not installed: pip install 'clipkit[{extra}]'")
+        self._given = (what, extra)
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:  # for those in other processes
+        return type(self), self._given
 
 
 class ModelError(ClipkitError):
