@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from clipkit import Collection
+
+DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens there
+HERE = "localhost,127.0.0.1,::1"
+
+reached_out: list[str] = []
+"""What this process tried to reach beyond itself since the test began."""
+
+
+def forbid_the_network(event: str, arguments: tuple[object, ...]) -> None:
+    if event in ("socket.connect", "socket.sendto"):
+        address = arguments[1]
+    elif event == "socket.getaddrinfo":
+        address = arguments[0]
+    else:
+        return
+    host = address[0] if isinstance(address, tuple) else address
+    if event != "socket.getaddrinfo" and not isinstance(address, tuple):  # a Unix socket
+        return
+    if not is_loopback(host):
+        reached_out.append(f"{event} {address!r}")
+        raise OSError(f"the tests run offline: {event} {address!r}")
+
+
+def is_loopback(host: object) -> bool:
+    name = host.decode() if isinstance(host, bytes) else str(host or "localhost")
+    try:
+        return ipaddress.ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+sys.addaudithook(forbid_the_network)
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test reaches beyond this machine: neither its own process, nor those that it starts."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, DEAD_PROXY)
+        monkeypatch.setenv(name.lower(), DEAD_PROXY)
+    monkeypatch.setenv("NO_PROXY", HERE)
+    monkeypatch.setenv("no_proxy", HERE)
+    reached_out.clear()
+    yield
+    assert not reached_out
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Collections without a `db` live in the test's own folder."""
+    home = tmp_path / "clipkit-home"
+    monkeypatch.setenv("CLIPKIT_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return tmp_path / "db"
+
+
+@pytest.fixture
+def collection(db: Path) -> Collection:
+    from clipkit import Collection
+    from clipkit.testing import FakeEncoder
+
+    return Collection.create(db=db, encoder=FakeEncoder())
