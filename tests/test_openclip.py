@@ -141,10 +141,12 @@ def test_the_same_model_has_the_same_rows_and_fingerprint_in_every_form(
         np.testing.assert_array_equal(encoder.encode_images(pictures()), first.encode_images(pictures()))
 
 
-def test_device_and_precision_change_no_fingerprint_and_hardly_a_row(tiny: Path) -> None:
-    exact = load(f"local-dir:{tiny}")
+@pytest.mark.parametrize("config", [models.TINY_CLIP, models.TINY_COCA], ids=["CLIP", "CoCa"])
+def test_precision_changes_no_fingerprint_and_hardly_a_row(config: dict[str, Any], tmp_path: Path) -> None:
+    spec = f"local-dir:{models.model_folder(tmp_path / 'model', config)}"
+    exact = load(spec)
     for precision in ("bf16", "fp16"):
-        coarse = load_encoder(f"local-dir:{tiny}", device="cpu", precision=precision)
+        coarse = load_encoder(spec, device="cpu", precision=precision)
         assert coarse.fingerprint == exact.fingerprint
         for rows, coarse_rows in (
             (exact.encode_texts(TEXTS), coarse.encode_texts(TEXTS)),
@@ -251,6 +253,37 @@ def test_a_tag_that_wants_quick_gelu_gets_it(
         rows = encoder.encode_pixels([encoder.preprocess(picture) for picture in pictures()])
         np.testing.assert_allclose(rows, expected.numpy(), atol=1e-6)
     assert load(f"{tiny_arch}/plain").fingerprint != load(f"{tiny_arch}/quick").fingerprint
+
+
+def test_a_text_tower_of_transformers_is_built_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import RobertaConfig
+
+    made = models.small_tokenizer(tmp_path / "made")
+    tower = RobertaConfig(
+        vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    tower.save_pretrained(made)
+    in_cache(tmp_path / "hub", "owner/roberta", {file.name: file for file in made.iterdir()}, monkeypatch)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    config = {**models.TINY_CLIP, "text_cfg": {"hf_model_name": "owner/roberta", "context_length": 64}}
+    config["text_cfg"]["hf_tokenizer_name"] = "owner/roberta"
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    plain = deepcopy(config) | {"text_cfg": {"hf_model_name": str(made), "hf_model_pretrained": False}}
+    plain.pop("custom_text", None)
+    model = open_clip.CustomTextCLIP(**plain).eval()
+    safetensors.torch.save_file(models.random_weights(model, 0, torch.float32), folder / HUB_WEIGHTS)
+    model.load_state_dict(safetensors.torch.load_file(folder / HUB_WEIGHTS))
+
+    encoder = load(f"local-dir:{folder}")
+
+    tokens = open_clip.tokenizer.HFTokenizer(str(made), context_length=64)(TEXTS)
+    with torch.no_grad():
+        expected = model.encode_text(tokens, normalize=True).numpy()
+    np.testing.assert_allclose(encoder.encode_texts(TEXTS), expected, atol=1e-6)
 
 
 def test_loading_logs_nothing_and_leaves_logging_alone(tiny: Path) -> None:
@@ -428,6 +461,13 @@ def test_a_text_side_without_its_package_says_what_to_install(
     folder = models.model_folder(tmp_path / "model", models.TINY_SIGLIP)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtra, match=r"pip install 'clipkit\[text\]'"):
+        load(f"local-dir:{folder}")
+
+
+def test_a_damaged_tokenizer_is_named(tmp_path: Path) -> None:
+    folder = models.model_folder(tmp_path / "model", models.TINY_SIGLIP)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(WeightsError, match=f"the tokenizer in {folder} cannot be read"):
         load(f"local-dir:{folder}")
 
 

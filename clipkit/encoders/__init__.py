@@ -98,13 +98,13 @@ def _load_openclip(name: str, options: Options) -> Encoder:
 
 
 def _openclip_cached(name: str) -> bool:
-    from clipkit.encoders.hub import fetch
+    from clipkit.encoders.hub import fetch_cached
     from clipkit.encoders.sources import HUB_WEIGHTS, locate
 
+    for card in catalog.cards():
+        if card.spec == name:  # known without open_clip, whose import takes seconds
+            return fetch_cached(card.repo, HUB_WEIGHTS) is not None
     try:
-        for card in catalog.cards():
-            if card.spec == name:  # known without open_clip, whose import takes seconds
-                return fetch(card.repo, HUB_WEIGHTS, model=name, local_only=True) is not None
         locate(name, local_only=True)
     except ModelUnavailable:
         return False
@@ -175,6 +175,6 @@ def _family(spec: str) -> _Family:
         return _FAMILIES[prefix]
     if colon and "/" not in prefix and "@" not in prefix:
         raise UnknownModel(
-            f"no kind of model is called {prefix!r}. {did_you_mean(prefix, _FAMILIES)} {_FORMS}"
+            f"no kind of model is called {prefix!r}. {did_you_mean(prefix, filter(None, _FAMILIES))} {_FORMS}"
         )
     return _FAMILIES[""]

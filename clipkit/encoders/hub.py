@@ -41,13 +41,14 @@ def fetch(
     from huggingface_hub.errors import HFValidationError
 
     try:
-        states = {name: try_to_load_from_cache(repo, name, revision=revision) for name in names}
+        cached = fetch_cached(repo, names, revision=revision)
     except HFValidationError as error:
         raise UnknownModel(f"{model}: {repo!r} is not the name of a repository (owner/name)") from error
-    for state in states.values():
-        if isinstance(state, str):
-            return Path(state)
-    for name in [name for name, state in states.items() if state is None]:
+    if cached is not None:
+        return cached
+    for name in names:
+        if try_to_load_from_cache(repo, name, revision=revision) is not None:
+            continue  # the cache knows that there is no such file
         if local_only:
             raise ModelUnavailable(
                 f"{model} is not in the local cache (no {name} of {repo}), and local_only forbids downloads"
@@ -57,6 +58,14 @@ def fetch(
         if path is not None:
             return path
     return None
+
+
+def fetch_cached(repo: str, names: Sequence[str], *, revision: str | None = None) -> Path | None:
+    """The path of the first of the files `names` that the cache has, or None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(repo, name, revision=revision) for name in names)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
 def _download(repo: str, name: str, revision: str | None) -> Path | None:

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,8 @@ def _build(name: str, source: Source, placement: Placement) -> tuple[Any, Any]:
     """The model in eval mode, and its preprocessing, as open_clip's create_model_from_pretrained has them."""
     import open_clip
 
+    # open_clip's mixed modes leave CoCa's attention pooling in float32, and it fails; pure ones are as exact.
+    precision = "fp32" if placement.precision == "fp32" else f"pure_{placement.precision}"
     own_text = {}
     if source.texts.tower is not None:  # from files at hand: open_clip would ask the hub, and for weights too
         tower = {"hf_model_name": str(source.texts.tower), "hf_model_pretrained": False}
@@ -119,7 +122,7 @@ def _build(name: str, source: Source, placement: Placement) -> tuple[Any, Any]:
                 source.arch,
                 load_weights=False,
                 pretrained_text=False,
-                precision=placement.precision,
+                precision=precision,
                 device=placement.device,
                 force_quick_gelu=source.quick_gelu,
                 image_mean=source.preprocess.get("mean"),
@@ -147,7 +150,11 @@ class _Tokenizer:
         self._mode = text.get("tokenizer_mode")
         self._hf = source.texts.tokenizer is not None
         if self._hf:
-            self._tokenize = HFTokenizer(str(source.texts.tokenizer), tokenizer_mode=self._mode, **settings)
+            try:
+                folder = str(source.texts.tokenizer)
+                self._tokenize = HFTokenizer(folder, tokenizer_mode=self._mode, **settings)
+            except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+                raise WeightsError(f"the tokenizer in {folder} cannot be read: {error}") from error
         else:
             self._tokenize = SimpleTokenizer(**settings)
 
@@ -208,17 +215,21 @@ def _silent_open_clip() -> Iterator[None]:
     It warns that a model has random weights, which holds only until they are loaded.
     """
 
-    def not_open_clip(record: logging.LogRecord) -> bool:
-        return "open_clip" not in record.pathname
+    import open_clip
+
+    package = str(Path(open_clip.__file__).parent)
+
+    def is_not_theirs(record: logging.LogRecord) -> bool:
+        return not record.pathname.startswith(package)
 
     root, placeholder = logging.getLogger(), logging.NullHandler()
-    root.addFilter(not_open_clip)
+    root.addFilter(is_not_theirs)
     root.addHandler(placeholder)  # without a handler logging.info() would call basicConfig()
     try:
         yield
     finally:
         root.removeHandler(placeholder)
-        root.removeFilter(not_open_clip)
+        root.removeFilter(is_not_theirs)
 
 
 @contextmanager
@@ -227,7 +238,7 @@ def _without_random_weights() -> Iterator[None]:
     import torch
     from torch.overrides import TorchFunctionMode
 
-    random = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.erfinv_, torch.Tensor.trunc_}
+    random = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.erfinv_}
     random |= {getattr(torch.nn.init, f"{name}_") for name in ("normal", "uniform", "trunc_normal")}
     random |= {
         getattr(torch.nn.init, f"{a}_{b}_") for a in ("kaiming", "xavier") for b in ("normal", "uniform")

@@ -222,11 +222,16 @@ def _texts(name: str, config: dict[str, Any], beside: Path | None, local_only: b
 
 
 def _hub_tokenizer(name: str, repo: str, local_only: bool) -> Path:
-    for file in TOKENIZER_SETTINGS:
-        hub.fetch(repo, (file,), model=name, local_only=local_only)
+    at_hand = hub.fetch_cached(repo, VOCABULARIES) is not None
     folder = _hub_folder(name, repo, VOCABULARIES, local_only)
-    if (folder / "vocab.json").is_file() and not (folder / VOCABULARIES[0]).is_file():
-        hub.fetch(repo, ("merges.txt",), model=name, local_only=local_only)
+    merges = ("merges.txt",) if (folder / "vocab.json").is_file() else ()
+    for file in (*TOKENIZER_SETTINGS, *merges):
+        try:
+            hub.fetch(repo, (file,), model=name, local_only=local_only)
+        except ModelUnavailable:
+            if at_hand:
+                break  # a cache that another tool filled does not note what the repository lacks
+            raise
     return folder
 
 
