@@ -103,13 +103,15 @@ class Stamp:
     @classmethod
     def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, where: str) -> Stamp:
         found = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
-        version = found.get("clipkit.format_version")
-        if version not in (None, str(FORMAT_VERSION)):
+        version = found.get("clipkit.format_version", "")
+        if version not in ("", str(FORMAT_VERSION)):
             raise CollectionMismatch(
                 f"{where} has format version {version}; this clipkit reads and writes {FORMAT_VERSION}. "
                 "Open it with the clipkit that made it, or index again into a new collection."
             )
         try:
+            if not version:
+                raise KeyError("clipkit.format_version")
             return cls(
                 encoder=found["clipkit.encoder"],
                 dim=int(found["clipkit.dim"]),
