@@ -32,8 +32,8 @@ $(READY): pyproject.toml constraints.txt
 	@test -e $@ || rm -rf $(VENV)
 	@rm -f $@
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --no-compile --constraint constraints.txt pip
-	@$(BIN)/pip install --quiet --no-compile --constraint constraints.txt \
+	@$(BIN)/pip install -qq --no-compile --constraint constraints.txt pip
+	@$(BIN)/pip install -qq --no-compile --constraint constraints.txt \
 		--group dev --editable ".[$(EXTRAS)]"
 	@touch $@
 
