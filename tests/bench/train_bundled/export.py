@@ -27,7 +27,9 @@ def main() -> None:
     options.to.mkdir(parents=True, exist_ok=True)
     for name in ("open_clip_config.json", MERGES_FILE):
         shutil.copyfile(options.work / "model" / name, options.to / name)
-    size = write_weights(options.work / "checkpoint.pt", options.to / WEIGHTS_FILE)
+    polished = options.work / "polished.pt"
+    checkpoint = polished if polished.exists() else options.work / "checkpoint.pt"
+    size = write_weights(checkpoint, options.to / WEIGHTS_FILE)
     draw_curve(options.work / "log.csv", options.to / "training_curve.png")
     print(f"{options.to / WEIGHTS_FILE}: {size / 1e6:.2f} MB")
 

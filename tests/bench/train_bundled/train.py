@@ -186,7 +186,7 @@ class Trainer:
         self.photos_seen += len(batch.targets) * self.ranks.world
         self.scenes_seen += (len(images) - len(batch.targets)) * self.ranks.world
         if self.step % 2 == 0 and self.ranks.rank == 0:
-            self.average.update(self.both, min(0.995, self.step / (self.step + 200)))
+            self.average.update(self.both, min(0.99, self.step / (self.step + 200)))
         return {name: value.item() for name, value in losses.items()}
 
     def losses(self, batch: Batch, images: Tensor, texts: Tensor) -> dict[str, Tensor]:
