@@ -7,9 +7,6 @@ READY  := $(VENV)/.ready
 # What the tests use beside a plain installation.
 EXTRAS := heif,pandas
 
-# A model or file that is not here is an error in a test, never a download.
-export HF_HUB_OFFLINE := 1
-
 .PHONY: help check test clean
 
 help:

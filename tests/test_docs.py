@@ -56,7 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: list[str], home: Path, source: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ, HOME=str(home), PATH=f"{home}:{os.environ['PATH']}", HF_HUB_OFFLINE="1")
+    environment = dict(os.environ, HOME=str(home), PATH=f"{home}:{os.environ['PATH']}")
     environment.pop("CLIPKIT_HOME", None)
     environment.pop("XDG_DATA_HOME", None)
     return subprocess.run(
