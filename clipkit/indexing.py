@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from clipkit.encoder import Encoder, Vectors
 from clipkit.errors import InvalidInput, StorageError
-from clipkit.folders import FoundFile, Walk, has_vanished, id_prefixes, id_to_path
+from clipkit.folders import FoundFile, Walk, has_vanished, id_prefixes, id_to_path, path_to_id
 from clipkit.images import MAX_PIXELS
 from clipkit.lance import all_of, any_of, id_in, is_in, starts_with
 from clipkit.reports import Failure, IndexInterrupted, IndexReport, Progress
@@ -58,7 +58,10 @@ def index_walk(
     `max_pixels` also gives earlier failures another try. Raises IndexInterrupted on Ctrl-C, after saving.
     """
     began = time.monotonic()
-    below = any_of(*(starts_with("id", prefix) for root in walk.roots for prefix in id_prefixes(root)))
+    below = any_of(
+        id_in(path_to_id(root) for root in walk.roots),  # roots that are files
+        *(starts_with("id", prefix) for root in walk.roots for prefix in id_prefixes(root)),
+    )
     failures = store.failures.read(["id", "size_bytes", "mtime_ns", "reason"], below)
     files = all_of("kind = 'image'", "mtime_ns IS NOT NULL", below)
     items = store.items.read(["id", "size_bytes", "mtime_ns"], files)

@@ -305,6 +305,14 @@ def test_a_folder_inside_an_indexed_one_needs_no_second_item(collection: Collect
     assert counts(collection.index([photos, photos / "0", photos])) == {"unchanged": 40}
 
 
+def test_a_file_given_itself_is_known_again(collection: Collection, photos: Path) -> None:
+    path = next(photos.rglob("*.jpg"))
+    assert counts(collection.index(path)) == {"added": 1, "embedded": 1}
+    assert counts(collection.index([path])) == {"unchanged": 1}
+    draw(path, seed=999)
+    assert counts(collection.index(path)) == {"updated": 1, "embedded": 1}
+
+
 def test_a_neighbour_whose_name_starts_alike_is_not_below(collection: Collection, photos: Path) -> None:
     draw(photos.with_name("photos-old") / "a.jpg", 77)
     collection.index([photos, photos.with_name("photos-old")])
