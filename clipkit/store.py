@@ -251,7 +251,8 @@ class Store:
         except ClipkitError:
             raise
         except OSError as error:
-            raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise StorageError(f"{path} cannot be written: {why}") from error
         finally:
             with suppress(OSError):
                 os.unlink(unfinished)
