@@ -356,6 +356,16 @@ def test_damage_on_the_way_is_noticed_and_not_kept(home: Path, server: Hub) -> N
     assert path.read_bytes() == CONTENT
 
 
+def test_a_damaged_file_in_the_cache_is_replaced_once_it_is_deleted(home: Path, server: Hub) -> None:
+    path = fetch()
+    assert path is not None
+    path.resolve().write_bytes(CONTENT[:-1])  # the disk was full, say
+    path.unlink()
+    again = fetch()
+    assert again == path
+    assert again.read_bytes() == CONTENT
+
+
 def test_two_processes_download_a_file_once(home: Path, server: Hub) -> None:
     settings = started(home, server)
     del settings["capture_output"], settings["text"]

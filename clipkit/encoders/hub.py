@@ -96,20 +96,31 @@ def _fill_blob(repo: str, name: str, url: str, found: HfFileMetadata) -> None:
     from huggingface_hub.file_download import repo_folder_name
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
-    assert found.etag is not None
-    blob = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model") / "blobs" / found.etag
+    etag, folder = str(found.etag), repo_folder_name(repo_id=repo, repo_type="model")
+    blob = Path(HF_HUB_CACHE) / folder / "blobs" / etag
+    part = blob.with_name(f"{etag}.clipkit-incomplete")
+    lock = Path(HF_HUB_CACHE) / ".locks" / folder / f"{etag}.lock"  # huggingface_hub's own, so they wait too
     blob.parent.mkdir(parents=True, exist_ok=True)
-    part = blob.with_name(f"{found.etag}.clipkit-incomplete")
-    with WeakFileLock(blob.with_name(f"{found.etag}.clipkit-lock")):
-        if blob.exists():
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock):
+        if blob.exists() and _is_whole(blob, found):
             return
         _continue_download(part, url, found.size or 0, name)
-        if _sha256(part) != found.etag and len(found.etag) == 64:  # large files go by their SHA-256
+        if not _is_whole(part, found):
             part.unlink()
             raise ModelUnavailable(
                 f"the download of {name} of {repo} arrived damaged: run again to repeat it"
             )
         part.replace(blob)
+
+
+def _is_whole(path: Path, found: HfFileMetadata) -> bool:
+    if path.stat().st_size != found.size:
+        return False
+    if len(str(found.etag)) != 64:  # small files go by another hash, large ones by their SHA-256
+        return True
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == found.etag
 
 
 def _continue_download(part: Path, url: str, size: int, name: str) -> None:
@@ -135,11 +146,6 @@ def _continue_download(part: Path, url: str, size: int, name: str) -> None:
             f"the download of {name} was cut off after {part.stat().st_size:,} of {size:,} bytes ({error}): "
             "run again to go on from there"
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
