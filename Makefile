@@ -7,11 +7,12 @@ READY  := $(VENV)/.ready
 # What the tests use beside a plain installation.
 EXTRAS := heif,pandas
 
-.PHONY: help check test clean
+.PHONY: help check test demo clean
 
 help:
 	@echo "make check   lint, formatting and types"
 	@echo "make test    the tests; ARGS is handed to pytest: make test ARGS='-k query -x'"
+	@echo "make demo    draw a gallery, index it with the bundled model, and search it; no network"
 	@echo "make clean   remove the environment and all caches"
 
 check: $(READY)
@@ -21,6 +22,9 @@ check: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest $(ARGS)
+
+demo: $(READY)
+	$(BIN)/clipkit demo
 
 # The stamp is set last and taken away first, so an installation that was interrupted starts anew.
 # pip compiles nothing: Python does that for what is imported, a small part of all that torch brings.

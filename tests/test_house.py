@@ -41,7 +41,7 @@ FLOORS = (
     ("__init__",),
     ("errors", "reports"),
     ("colours", "exif", "queryline", "sketch"),
-    ("encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
+    ("gallery", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
     ("images", "encoders.sources"),
     ("encoder", "folders"),
     ("labelled", "lance", "measures", "query", "testing", "encoders.openclip"),
@@ -49,6 +49,7 @@ FLOORS = (
     ("columns", "hits", "stages"),
     ("evaluate", "indexing"),
     ("collection",),
+    ("demo",),
     ("cli",),
     ("__main__",),
 )
