@@ -37,7 +37,7 @@ a dog, a cat, a bird, a fish, an insect, a butterfly, a spider, a snake, a frog,
 a monkey, an elephant, a flower, a tree, a mushroom, a mountain, a beach, a lake, the sea, a cliff, a bridge
 a tower, a house, a church, a street, a shop, a car, a bus, a train, a bicycle, a boat, an aeroplane, food
 a pizza, fruit, an ice cream, a cup of coffee, a bottle, a table, a chair, a sofa, a bed, a computer, a phone
-a book, a clock, a lamp, clothing, a dress, a hat, shoes, a ball, a child, people, a crowd, a drawing, a document
+a book, a clock, a lamp, clothing, a dress, a hat, shoes, a ball, a child, people, a crowd, a drawing
 """
 WORDS = tuple(word for line in _WORDS.strip().splitlines() for word in line.split(", "))
 """What photos are described by in the demo."""
