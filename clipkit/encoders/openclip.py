@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from clipkit.encoder import BaseEncoder, Pixels
 from clipkit.encoders import weights
 from clipkit.encoders.devices import Placement, place
 from clipkit.encoders.sources import Source, locate
-from clipkit.errors import WeightsError
+from clipkit.errors import ModelUnavailable, WeightsError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -142,7 +143,7 @@ class _Tokenizer:
     """The tokenizer of a model: texts to rows of `context_length` token ids, cut or padded."""
 
     def __init__(self, source: Source) -> None:
-        from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+        from open_clip.tokenizer import HFTokenizer
 
         text = source.config["text_cfg"]
         settings = {"context_length": text.get("context_length", 77), **text.get("tokenizer_kwargs", {})}
@@ -156,7 +157,7 @@ class _Tokenizer:
             except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
                 raise WeightsError(f"the tokenizer in {folder} cannot be read: {error}") from error
         else:
-            self._tokenize = SimpleTokenizer(**settings)
+            self._tokenize = _simple_tokenizer(source, settings)
 
     def __call__(self, texts: list[str]) -> Any:
         return self._tokenize(texts)
@@ -171,6 +172,31 @@ class _Tokenizer:
         marked = self._mode != "clips"  # that mode adds three marks of its own
         rows = self._tokenize.tokenizer(cleaned, add_special_tokens=marked, verbose=False)["input_ids"]
         return [len(row) + (0 if marked else 3) for row in rows]
+
+
+def _simple_tokenizer(source: Source, settings: dict[str, Any]) -> Any:
+    """CLIP's own tokenizer; with a `bpe_path`, which is a file beside the weights, for its vocabulary."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    if "bpe_path" not in settings:
+        return SimpleTokenizer(**settings)
+    path = source.weights.parent / settings["bpe_path"]  # open_clip would look in the current folder
+    try:
+        tokenizer = SimpleTokenizer(**{**settings, "bpe_path": str(path)})
+    except FileNotFoundError as error:
+        raise ModelUnavailable(
+            f"the vocabulary {path} of the model is missing: get its files again"
+        ) from error
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise WeightsError(
+            f"the vocabulary {path} is damaged ({error}): get the model's files again"
+        ) from error
+    if tokenizer.vocab_size != source.config["text_cfg"]["vocab_size"]:
+        raise WeightsError(
+            f"the vocabulary {path} has {tokenizer.vocab_size} words, and the model was made for "
+            f"{source.config['text_cfg']['vocab_size']}: get its files again"
+        )
+    return tokenizer
 
 
 def _fingerprint(
