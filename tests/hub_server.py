@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import struct
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any
@@ -159,3 +163,29 @@ class _StoreHandler(_Handler):
             self.close_connection = True
             if kind == "reset":
                 self.connection.close()
+
+
+def downloads(server: Hub) -> list[Request]:
+    """The requests for the content of large files, in order."""
+    return [request for request in server.log if request.method == "GET" and request.path.count("/") == 1]
+
+
+def run(code: str, home: Path, server: Hub, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], **started(home, server, **env), timeout=120)
+
+
+def started(home: Path, server: Hub, **env: str) -> dict[str, Any]:
+    """How to start a process with this cache and this hub, and nothing of the user's."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    return {
+        "env": {
+            **clean,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_ENDPOINT": server.url,
+            **env,
+        },
+        "cwd": Path(__file__).parent.parent,
+        "capture_output": True,
+        "text": True,
+    }

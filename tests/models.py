@@ -90,6 +90,13 @@ def model_folder(
     return folder
 
 
+def built_in(folder: Path) -> str:
+    """The name of a small architecture that open_clip knows from now on."""
+    (folder / "clipkit-tiny.json").write_text(json.dumps(TINY_CLIP))
+    open_clip.add_model_config(folder)
+    return "clipkit-tiny"
+
+
 def save_random(arch: str, path: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
     """`path`, written with random weights for an architecture."""
     with uninitialised():

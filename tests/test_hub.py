@@ -20,7 +20,7 @@ from clipkit.encoders import cached, hub
 from clipkit.encoders.sources import locate
 from clipkit.errors import ModelUnavailable, UnknownModel
 from tests import models
-from tests.hub_server import COMMIT, Hub, Request
+from tests.hub_server import COMMIT, Hub, Request, downloads, run, started
 
 WEIGHTS = "open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
@@ -55,27 +55,6 @@ def home(tmp_path: Path, server: Hub, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fetch(name: str = WEIGHTS, *, repo: str = "owner/model", **options: Any) -> Path | None:
     return hub.fetch(repo, (name,), model="hf-hub:owner/model", **options)
-
-
-def run(code: str, home: Path, server: Hub | None, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], **started(home, server, **env), timeout=120)
-
-
-def started(home: Path, server: Hub | None, **env: str) -> dict[str, Any]:
-    """How to start a process with this cache and this hub, and nothing of the user's."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    endpoint = {"HF_ENDPOINT": server.url} if server else {}
-    return {
-        "env": {**clean, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", **endpoint, **env},
-        "cwd": Path(__file__).parent.parent,
-        "capture_output": True,
-        "text": True,
-    }
-
-
-def downloads(server: Hub) -> list[Request]:
-    """The requests for the content of large files, in order."""
-    return [request for request in server.log if request.method == "GET" and request.path.count("/") == 1]
 
 
 FETCH = f"from clipkit.encoders.hub import fetch; fetch('owner/model', ['{WEIGHTS}'], model='the model')"
