@@ -353,8 +353,6 @@ def test_two_processes_download_a_file_once(home: Path, server: Hub) -> None:
     assert len(downloads(server)) == 1
 
 
-# A whole model
-
 LOAD = """
 import json, sys
 from clipkit.encoders import load_encoder
