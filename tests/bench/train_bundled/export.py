@@ -40,6 +40,7 @@ def write_weights(checkpoint: Path, path: Path) -> int:
     clip = {name.removeprefix("clip."): v for name, v in average.items() if name.startswith("clip.")}
     halved = {name: v.half() if v.is_floating_point() else v for name, v in clip.items()}
     save_file({name: v.contiguous() for name, v in halved.items()}, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes files that only their owner may read
     return path.stat().st_size
 
 

@@ -49,7 +49,7 @@ class Schedule:
     """What depends on progress, the share of the time budget that is used: 0 at the start, 1 at the end."""
 
     warmup: float = 0.03
-    sizes: tuple[tuple[float, int], ...] = ((0.50, 64), (1.0, 80))  # (until, px)
+    sizes: tuple[tuple[float, int], ...] = ((0.50, 64), (0.65, 80), (1.0, 96))  # (until, px)
     last: float = 0.01  # the learning rate at the end, as a share of its peak
 
     def rate(self, progress: float) -> float:

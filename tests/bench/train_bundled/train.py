@@ -40,7 +40,7 @@ class Options:
     minutes: float
     seed: int = 0
     photo_batch: int = 192  # batches are for each process
-    scene_batch: int = 40
+    scene_batch: int = 32
     prompt_batch: int = 32
     noun_batch: int = 24
     peak: float = 0.02
