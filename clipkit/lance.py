@@ -6,6 +6,7 @@ The only file that imports lancedb, and the only one that knows its errors.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -39,7 +40,8 @@ SMALL_FILES = 32  # data files, or old versions, that a small table may have bef
 ROWS_PER_FILE = 5_000  # a large table may have one file per so many rows: bounds what a merge rewrites
 COMMITS_BETWEEN_CHECKS = 16
 CLEAN_AFTER = timedelta(milliseconds=1)  # old versions serve no one here: readers retry on a newer one
-PATIENCE_S = 10.0  # how long an operation is retried while other processes change the table beneath it
+PATIENCE_S = 10.0  # how long a read is retried while other processes change the table beneath it
+CONTENTION_S = 300.0  # how long a write is, while others are faster; Lance itself gives up after 30 s
 
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 _PREAMBLE = re.compile(
@@ -98,6 +100,9 @@ class Table:
         self._table = table
         self._location = location
         self._commits = 0
+        self._writing = (
+            threading.Lock()
+        )  # threads take turns; only processes get in each other's way
 
     @property
     def schema(self) -> pa.Schema:
@@ -116,7 +121,7 @@ class Table:
             builder = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             return builder.use_index(False).execute(rows)
 
-        done = self._patiently(merge)
+        done = self._write(merge)
         self._committed(done.version)
         return done.num_inserted_rows, done.num_updated_rows
 
@@ -124,7 +129,7 @@ class Table:
         """The number of rows deleted."""
         if not self.count(where):  # Lance would commit a version all the same
             return 0
-        done = self._patiently(lambda: self._table.delete(f"({where})"), where)
+        done = self._write(lambda: self._table.delete(f"({where})"), where)
         self._committed(done.version)
         deleted: int = done.num_deleted_rows
         return deleted
@@ -208,7 +213,7 @@ class Table:
         return found.drop_columns(["_distance"]).append_column("score", pa.array(scores))
 
     def add_columns(self, fields: Sequence[pa.Field]) -> None:
-        self._patiently(lambda: self._table.add_columns(pa.schema(fields)))
+        self._write(lambda: self._table.add_columns(pa.schema(fields)))
 
     def size_bytes(self) -> int:
         """The data of the newest version, in bytes."""
@@ -231,9 +236,10 @@ class Table:
     def optimize(self) -> None:
         """Merge small files, drop old versions, and keep the vector index, if one pays, up to date."""
         if self._wants_index():
-            self._patiently(lambda: self._table.create_index("vector", config=IvfSq(distance_type="dot")))
+            self._write(lambda: self._table.create_index("vector", config=IvfSq(distance_type="dot")))
         try:
-            self._patiently(lambda: self._table.optimize(cleanup_older_than=CLEAN_AFTER))
+            with self._writing:
+                self._patiently(lambda: self._table.optimize(cleanup_older_than=CLEAN_AFTER))
         except StorageError as error:
             if not _is_conflict(error.__cause__):  # if so, another process is doing this very work
                 raise
@@ -252,9 +258,15 @@ class Table:
         if version % SMALL_FILES == 0 or self._commits % COMMITS_BETWEEN_CHECKS == 1:
             self.tidy(version)
 
-    def _patiently(self, operation: Callable[[], T], where: str | None = None) -> T:
+    def _write(self, operation: Callable[[], T], where: str | None = None) -> T:
+        with self._writing:
+            return self._patiently(operation, where, contention_s=CONTENTION_S)
+
+    def _patiently(
+        self, operation: Callable[[], T], where: str | None = None, *, contention_s: float = 0.0
+    ) -> T:
         """The result of `operation`, tried again while other processes change the table beneath it."""
-        deadline = time.monotonic() + PATIENCE_S
+        began = time.monotonic()
         pause = 0.0
         while True:
             try:
@@ -264,7 +276,8 @@ class Table:
             except ClipkitError:
                 raise
             except Exception as error:  # Lance raises every kind, even one of its own for a panic
-                if not _is_passing(error) or time.monotonic() > deadline:
+                patience = max(contention_s, PATIENCE_S) if _is_conflict(error) else PATIENCE_S
+                if not _is_passing(error) or time.monotonic() > began + patience:
                     raise self._ours(error, where) from error
             pause = min(2 * pause or 0.01, 1.0)
             time.sleep(pause)
