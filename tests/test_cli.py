@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -681,14 +682,17 @@ def test_ctrl_c_leaves_one_json_document(slow_pictures: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=stderr,
     )
+    os.close(stderr)
     seen = ""
     while not re.search(r"10[0-3]/104", seen):
         assert select.select([screen], [], [], 60)[0], seen
         seen += os.read(screen, 65536).decode(errors="replace")
     process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # how Linux says that the other side is closed
+        while os.read(screen, 65536):  # a terminal that is not read would hold the bar up
+            pass
     out, _ = process.communicate(timeout=60)
-    for end in (screen, stderr):
-        os.close(end)
+    os.close(screen)
     assert process.returncode == 1
     document = json.loads(out)
     assert document["error"]["type"] == "Interrupted"

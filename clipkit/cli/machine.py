@@ -106,7 +106,7 @@ def doctor(session: Session) -> None:
 
     Example: clipkit doctor --device cuda
     """
-    from clipkit.encoders import catalog
+    from clipkit.encoders import cached, catalog
 
     versions, missing = _versions()
     report: dict[str, Any] = {"versions": versions}
@@ -115,7 +115,7 @@ def doctor(session: Session) -> None:
     }
     if not missing:
         report["device"] = _device(session)
-        report["models"] = {name: _is_cached(name) for name in ("bundled", *catalog.aliases())}
+        report["models"] = {name: cached(name) for name in ("bundled", *catalog.aliases())}
         report["collections"] = _collections(session)
         missing += report["collections"].pop("problems")
     report["missing"] = missing
@@ -156,17 +156,6 @@ def _device(session: Session) -> dict[str, Any]:
             "an NVIDIA driver is here, but this torch cannot use it: see pytorch.org for the other"
         )
     return found
-
-
-def _is_cached(name: str) -> bool:
-    from clipkit.encoders import canonical_name
-    from clipkit.encoders.sources import locate
-
-    try:
-        locate(canonical_name(name), local_only=True)
-    except ClipkitError:
-        return False
-    return True
 
 
 def _collections(session: Session) -> dict[str, Any]:
