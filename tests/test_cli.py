@@ -442,6 +442,19 @@ def test_models_are_listed_and_told_in_full(run: Run) -> None:
     assert len(run("models", "--json").json["models"]) == len(rows)
 
 
+def test_bundled_is_listed_and_shows_its_card(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipkit.encoders.sources.BUNDLED", tmp_path)
+    assert run("models").out.startswith("bundled\t")
+    missing = run("models", "bundled")
+    assert missing.code == 1
+    assert "the card of the bundled model is missing from this installation" in missing.err
+    (tmp_path / "card.md").write_text("# A card\n", encoding="utf-8")
+    assert run("models", "bundled").out == "# A card\n"
+    assert run("models", "bundled", "--json").json["models"][0]["card"] == "# A card"
+
+
 def test_doctor_tells_what_is_here(run: Run, home: Path) -> None:
     Collection.create("mine", encoder=FakeEncoder())
     result = run("doctor", "--device", "cpu", "--json")

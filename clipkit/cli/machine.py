@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipkit import __version__
-from clipkit.cli.output import note, print_facts, print_json, print_table, size
+from clipkit.cli.output import is_terminal, note, print_facts, print_json, print_table, size
 from clipkit.cli.session import Session
 from clipkit.errors import ClipkitError
 
@@ -39,7 +39,8 @@ def complete_model(incomplete: str) -> list[str]:
     """Model names for the shell's completion."""
     from clipkit.encoders import catalog
 
-    return [card.name for card in catalog.cards() if card.name.startswith(incomplete)]
+    known = ("bundled", *(card.name for card in catalog.cards()))
+    return [name for name in known if name.startswith(incomplete)]
 
 
 def models(
@@ -51,32 +52,55 @@ def models(
 ) -> None:
     """List models worth choosing from. Any other model of open_clip works, too, as architecture/tag.
 
-    The score is recall@1 from text to image on MS-COCO in percent; its source is told with the model.
+    The score is recall@1 from text to image on MS-COCO in percent; its source is told with the model. Bundled
+    comes with clipkit, and its card has scores of its own.
 
     Example: clipkit models fast
     """
     from clipkit.encoders import catalog
 
+    if name == "bundled":
+        _print_bundled(session)
+        return
     cards = catalog.cards() if name is None else (catalog.card(name),)
     if session.json:
-        print_json({"models": [{**asdict(card), "download_mb": card.download_mb} for card in cards]})
+        bundled = [{"name": "bundled", "spec": "bundled", "download_mb": 0}] if name is None else []
+        print_json({"models": [*bundled, *({**asdict(c), "download_mb": c.download_mb} for c in cards)]})
     elif name is not None:
         print_facts(_facts(cards[0]))
     else:
         print_table(
             ("name", "recall", "download", "licence", "languages"),
             [
-                (
-                    card.name,
-                    f"{card.coco_text_to_image.percent:.1f}" if card.coco_text_to_image else "",
-                    size(card.download_mb * 1e6),
-                    card.licence,
-                    card.languages.partition(":")[0],
-                )
-                for card in cards
+                ("bundled", "", "none", "see its card", "English"),
+                *(
+                    (
+                        card.name,
+                        f"{card.coco_text_to_image.percent:.1f}" if card.coco_text_to_image else "",
+                        size(card.download_mb * 1e6),
+                        card.licence,
+                        card.languages.partition(":")[0],
+                    )
+                    for card in cards
+                ),
             ],
             right=("recall", "download"),
         )
+
+
+def _print_bundled(session: Session) -> None:
+    from clipkit.encoders.sources import bundled_card
+
+    card = bundled_card()
+    if session.json:
+        print_json({"models": [{"name": "bundled", "spec": "bundled", "card": card}]})
+    elif is_terminal():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(card))
+    else:
+        print(card)
 
 
 def _facts(card: ModelCard) -> dict[str, str]:

@@ -16,6 +16,7 @@ from clipkit.errors import MissingExtra, ModelUnavailable, UnknownModel, Weights
 BUNDLED = Path(__file__).parent.parent / "bundled"
 
 CONFIG = "open_clip_config.json"
+CARD = "card.md"
 
 # What open_clip looks for, in its order; safetensors first, for they hold no code.
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -94,6 +95,17 @@ def _bundled() -> Source:
             "reinstall clipkit, or choose another model"
         )
     return _folder("bundled", BUNDLED, True)
+
+
+def bundled_card() -> str:
+    """What the card of the bundled model says, in Markdown. Raises ModelUnavailable if it is missing."""
+    try:
+        return (BUNDLED / CARD).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ModelUnavailable(
+            f"the card of the bundled model is missing from this installation ({BUNDLED / CARD}): "
+            "reinstall clipkit"
+        ) from error
 
 
 def _tagged(name: str, local_only: bool) -> Source:
