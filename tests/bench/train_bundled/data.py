@@ -140,7 +140,7 @@ def _recoloured(x: Tensor, how: Augment) -> Tensor:
 
 def plain(pixels: Bytes, size: int) -> Tensor:
     """Pixels (n, h, w, 3) as the shipped model's preprocessing gives them, near enough to watch progress."""
-    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
     if x.shape[-1] != size:
         x = functional.interpolate(x, (size, size), mode="bicubic", align_corners=False, antialias=True)
     mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch import distributed as dist
-from torch import nn
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,13 @@ class Ranks:
     def wait(self) -> None:
         if self.world > 1:
             dist.barrier()
+
+    def mean(self, tensors: Sequence[Tensor]) -> None:
+        """Averages tensors over the processes, in place."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+                tensor /= self.world
 
     def share(self, parameters: Sequence[nn.Parameter], more: Sequence[float]) -> list[float]:
         """Averages all gradients over the processes, and the numbers in `more`, which are returned."""

@@ -260,7 +260,7 @@ class Trainer:
         line = {
             "minutes": self.spent / 60,
             "step": self.step,
-            "progress": self.progress,
+            "progress": min(self.progress, 1.0),
             "photos": self.photos_seen,
             "scenes": self.scenes_seen,
             "size": self.schedule.size(self.progress),
