@@ -20,8 +20,9 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# A process for each of two cores, and so one thread in each: threads that share a core wait for each other.
 test: $(READY)
-	$(BIN)/pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 demo: $(READY)
 	$(BIN)/clipkit demo

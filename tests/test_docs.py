@@ -75,6 +75,7 @@ def test_the_python_of_the_readme_runs(home: Path) -> None:
     assert lines[3] == "(2, 512) float32", "what the README's comment says of `images`"
 
 
+@pytest.mark.timeout(600)  # ten processes, one after the other
 def test_the_command_lines_of_the_readme_run(home: Path) -> None:
     lines = [line for block in blocks("bash") for line in block.splitlines()]
     assert len(lines) > 5

@@ -28,7 +28,9 @@ class KindChoice(StrEnum):
 _K = Annotated[int, typer.Option("-k", metavar="N", help="Print at most so many hits.")]
 _Where = Annotated[
     str | None,
-    typer.Option(metavar="FILTER", help="Only items that pass this SQL filter: \"taken_at > '2024-01-01'\"."),
+    typer.Option(
+        metavar="FILTER", help="Only items that pass this SQL filter: \"taken_at > date '2024-01-01'\"."
+    ),
 ]
 _MinScore = Annotated[
     float | None, typer.Option(metavar="SCORE", help="Only hits with at least this score, -1 to 1.")
