@@ -27,8 +27,7 @@ def ids(hits: Hits) -> list[str]:
     return [hit.id for hit in hits]
 
 
-@pytest.fixture
-def mixed(db: Path) -> Collection:
+def made(db: Path) -> Collection:
     """Pictures red, green and blue, and captions of them; rating is 1 for red, 2 for green, 3 for blue."""
     collection = Collection.create(db=db, encoder=FakeEncoder(), columns={"rating": int, "note": str})
     colours = ["red", "green", "blue"]
@@ -36,6 +35,12 @@ def mixed(db: Path) -> Collection:
     collection.add_images([png(colour) for colour in colours], ids=[f"i-{c}" for c in colours], metadata=rows)
     collection.add_texts(colours, ids=[f"t-{colour}" for colour in colours], metadata=rows)
     return collection
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """One for all tests that only search."""
+    return made(tmp_path_factory.mktemp("mixed"))
 
 
 # --- scores
@@ -94,8 +99,8 @@ def test_hits_show_their_thumbnails(mixed: Collection) -> None:
     assert mixed.search("red", k=6)._repr_html_().count("data:image/jpeg;base64,") == 3
 
 
-def test_changes_are_seen_at_once(db: Path, mixed: Collection) -> None:
-    other = Collection.open(db=db)
+def test_changes_are_seen_at_once(db: Path) -> None:
+    mixed, other = made(db), Collection.open(db=db)
     assert ids(other.search("red", k=1)) == ["t-red"]
     mixed.add_texts(["blue"], ids=["t-red"])
     assert ids(other.search("red", k=1)) == ["i-red"]
