@@ -100,9 +100,7 @@ class Table:
         self._table = table
         self._location = location
         self._commits = 0
-        self._writing = (
-            threading.Lock()
-        )  # threads take turns; only processes get in each other's way
+        self._writing = threading.Lock()  # threads take turns; only processes get in each other's way
 
     @property
     def schema(self) -> pa.Schema:
