@@ -4,7 +4,7 @@ import open_clip
 import pytest
 import torch
 
-from clipkit.encoders import DEFAULT_MODEL, canonical_name
+from clipkit.encoders import canonical_name
 from clipkit.encoders.catalog import ModelCard, Score, aliases, card, cards
 from clipkit.errors import UnknownModel
 
@@ -21,11 +21,10 @@ SCORES = (
 def test_the_aliases_are_these_and_free_to_use() -> None:
     assert set(aliases()) == {"fast", "best", "multilingual"}
     assert {card(alias).licence for alias in aliases()} <= PERMISSIVE
-    assert DEFAULT_MODEL in aliases()
 
 
-def test_the_default_model_needs_no_further_package() -> None:
-    assert card(DEFAULT_MODEL).needs is None
+def test_the_fast_model_needs_no_further_package() -> None:
+    assert card("fast").needs is None
 
 
 def test_names_and_specs_are_unique_and_canonical() -> None:

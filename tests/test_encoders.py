@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipkit.encoders import DEFAULT_MODEL, canonical_name, load_encoder
+from clipkit.encoders import DEFAULT_MODEL, cached, canonical_name, load_encoder
 from clipkit.encoders.catalog import card
 from clipkit.encoders.devices import available, place
 from clipkit.errors import InvalidInput, UnknownModel
@@ -34,7 +34,11 @@ def test_there_is_one_way_to_write_a_name(spec: str, canonical: str) -> None:
 
 def test_an_alias_is_the_model_it_stands_for() -> None:
     assert canonical_name("fast") == canonical_name(card("fast").spec)
-    assert canonical_name(DEFAULT_MODEL) == card(DEFAULT_MODEL).spec
+
+
+def test_the_default_model_comes_with_the_package() -> None:
+    assert cached(DEFAULT_MODEL)
+    assert load_encoder(local_only=True).name == DEFAULT_MODEL
 
 
 def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

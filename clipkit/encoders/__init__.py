@@ -25,7 +25,7 @@ from clipkit.errors import InvalidInput, ModelUnavailable, UnknownModel, did_you
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder
 
-DEFAULT_MODEL = "fast"
+DEFAULT_MODEL = "bundled"
 """What `load_encoder()` loads when it is not told."""
 
 
