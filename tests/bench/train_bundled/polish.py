@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .data import plain
-from .model import encode_texts
+from .model import Average, encode_texts
 from .ranks import Ranks, start
 from .train import Options, Trainer
 
@@ -75,9 +75,9 @@ def polish(ranks: Ranks, options: Options) -> None:
     ranks.wait()
     fit(trainer, fixed, text)
     if ranks.rank == 0:
+        trainer.average = Average.of(trainer.both)
         trainer.watch({})
-        average = {name: value.detach().clone() for name, value in trainer.both.state_dict().items()}
-        torch.save({"average": average}, options.work / "polished.pt")
+        torch.save({"average": trainer.average.values}, options.work / "polished.pt")
     ranks.wait()
 
 
