@@ -603,7 +603,7 @@ class Terminal:
     def __init__(self, *arguments: object) -> None:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
-            os.environ.update(TERM="xterm-256color", COLUMNS="100")
+            os.environ.update(TERM="xterm-256color", COLUMNS="200")
             os.execv(sys.executable, [*IN_A_PROCESS, *map(str, arguments)])
         self.seen = ""
 
