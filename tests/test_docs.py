@@ -1,7 +1,7 @@
 """What the README, the examples and the changelog say is run and compared here.
 
-The README names real models, which tests do not download. So its lines run as they stand, in a home with
-pictures in it, where every alias of a model stands for the fake encoder.
+The README's lines run as they stand, in a home with pictures in it and with the model that ships. Only the
+models that would be downloaded are replaced: their aliases stand for the fake encoder.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
-WITHOUT_MODELS = """
+WITHOUT_DOWNLOADS = """
 from clipkit.encoders import catalog
 
 real = catalog.aliases
 catalog.aliases = lambda: dict.fromkeys(real(), "fake:512")
 """
 COMMAND = f"""#!{sys.executable}
-{WITHOUT_MODELS}
+{WITHOUT_DOWNLOADS}
 from clipkit.cli import main
 
 raise SystemExit(main())
@@ -66,7 +66,7 @@ def run(command: list[str], home: Path, source: str | None = None) -> subprocess
 
 def test_the_python_of_the_readme_runs(home: Path) -> None:
     snippets = "\n".join(blocks("python"))
-    done = run([sys.executable, "-"], home, WITHOUT_MODELS + snippets + "print(images.shape, texts.dtype)")
+    done = run([sys.executable, "-"], home, WITHOUT_DOWNLOADS + snippets + "print(images.shape, texts.dtype)")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "1 added, 0 skipped"
