@@ -40,6 +40,7 @@ SMALL_FILES = 32  # data files, or old versions, that a small table may have bef
 ROWS_PER_FILE = 5_000  # a large table may have one file per so many rows: bounds what a merge rewrites
 COMMITS_BETWEEN_CHECKS = 16
 CLEAN_AFTER = timedelta(milliseconds=1)  # old versions serve no one here: readers retry on a newer one
+METADATA_CACHE_BYTES = 64 << 20  # the 1 GB that Lance takes fills with dead versions, 0.1 MB a commit
 PATIENCE_S = 10.0  # how long a read is retried while other processes change the table beneath it
 CONTENTION_S = 300.0  # how long a write is, while others are faster; Lance itself gives up after 30 s
 
@@ -56,10 +57,10 @@ class Database:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        session = lancedb.Session(metadata_cache_size_bytes=METADATA_CACHE_BYTES)
         # an interval of zero: every read sees what other processes have committed
-        self._connection = self._checked(
-            lambda: lancedb.connect(uri, read_consistency_interval=timedelta(0)), missing=None
-        )
+        connect = partial(lancedb.connect, uri, read_consistency_interval=timedelta(0), session=session)
+        self._connection = self._checked(connect, missing=None)
 
     def names(self) -> list[str]:
         """All tables, sorted."""
