@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens there
 HERE = "localhost,127.0.0.1,::1"
+
+# What runs in the background of a script ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 reached_out: list[str] = []
 """What this process tried to reach beyond itself since the test began."""
