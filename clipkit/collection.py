@@ -33,10 +33,11 @@ from clipkit.hits import Hits, Item, Kind, from_rows, to_pandas
 from clipkit.images import MAX_PIXELS
 from clipkit.indexing import index_walk
 from clipkit.lance import ROUNDING, all_of, id_in, is_in
+from clipkit.places import database_uri
 from clipkit.query import Query
 from clipkit.reports import AddReport, Failure, IndexReport, Progress, Status
 from clipkit.stages import Decoded, Unreadable, decode_value, read_ahead, read_file
-from clipkit.store import BUILTIN_COLUMNS, ItemRow, Stamp, Store, collection_names, database_uri
+from clipkit.store import BUILTIN_COLUMNS, ItemRow, Stamp, Store, collection_names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,18 +14,21 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipkit import __version__
-from clipkit.collection import Collection
-from clipkit.encoder import Encoder
 from clipkit.encoders import canonical_name
 from clipkit.errors import CollectionMismatch, InvalidInput
 from clipkit.folders import path_to_id
 from clipkit.gallery import Drawing
-from clipkit.hits import Hit, Kind
+from clipkit.places import database_uri
 from clipkit.query import Query
 from clipkit.reports import Progress
-from clipkit.store import database_uri
+
+if TYPE_CHECKING:
+    from clipkit.collection import Collection
+    from clipkit.encoder import Encoder
+    from clipkit.hits import Hit, Kind
 
 MODEL = "bundled"
 SCENES = 500
@@ -87,6 +90,8 @@ def open_demo(name: str, encoder: Encoder) -> Collection:
 
     Where it is another model's, the one with -2 behind its name, and so on: nothing is ever deleted.
     """
+    from clipkit.collection import Collection
+
     taken = Collection.names()
     for number in itertools.count(1):
         candidate = name if number == 1 else f"{name}-{number}"
@@ -130,16 +135,16 @@ def words() -> dict[str, str]:
 
 def searches_of_gallery(drawings: Sequence[Drawing]) -> tuple[Search, ...]:
     """Six searches of the drawn scenes, of six kinds."""
-    submarine, guitar, star = (
-        Query.item(path_to_id(drawings[seed % len(drawings)].path)) for seed in (31, 162, 325)
+    submarine, guitar, flower = (
+        Query.item(path_to_id(drawings[seed % len(drawings)].path)) for seed in (328, 162, 29)
     )
     return (
-        Search("words, for pictures", Query.text("a rocket at night"), "image"),
-        Search("words that count and colour", Query.text("two yellow fish"), "image"),
-        Search("a minus", Query.text("a castle") - Query.text("red"), "image"),
+        Search("words, for pictures", Query.text("carrots in a meadow"), "image"),
+        Search("words that count and colour", Query.text("two yellow fish at sea"), "image"),
+        Search("a minus", Query.text("a tent") - Query.text("snow"), "image"),
         Search("a picture, for pictures like it", submarine, "image"),
         Search("a picture, for its caption", guitar, "text"),
-        Search("a picture and words, weighted", 0.6 * star + 0.4 * Query.text("in the snow"), "image"),
+        Search("a picture and words, weighted", 0.5 * flower + 0.5 * Query.text("at sea"), "image"),
     )
 
 
@@ -169,36 +174,29 @@ def ask(collection: Collection, search: Search, label: Callable[[Hit], str]) -> 
 
 def remember(folder: Path, collection: Collection, answers: Sequence[Answer]) -> None:
     """Writes the answers down, for `recall` while the collection stays as it is."""
-    document = {**_state(collection), "answers": [asdict(answer) for answer in answers]}
+    state = _state(collection.encoder_name, collection.name)
+    document = {**state, "answers": [asdict(answer) for answer in answers]}
     part = folder / f".{_ANSWERS}.{os.getpid()}.part"
     part.write_text(json.dumps(document), encoding="utf-8")
     part.replace(folder / _ANSWERS)
 
 
 def recall(folder: Path, model: str) -> tuple[str, tuple[Answer, ...]] | None:
-    """The collection's name and the answers of the last demo in `folder`, without loading the model.
+    """The collection's name and the answers of the last demo in `folder`; opens neither collection nor model.
 
-    None if there was none, or another model was asked for, or the collection is not what it was.
+    None if there was none, or another model was asked for, or the collection has been written to since.
     """
     try:
         document = json.loads((folder / _ANSWERS).read_text(encoding="utf-8"))
-        answers = tuple(
-            Answer(**{**answer, "hits": tuple((score, text) for score, text in answer["hits"])})
-            for answer in document.pop("answers")
-        )
-        collection = Collection.open(document["collection"])
+        name, found = str(document["collection"]), document.pop("answers")
+        answers = tuple(Answer(**{**answer, "hits": tuple(map(tuple, answer["hits"]))}) for answer in found)
+        return (name, answers) if document == _state(canonical_name(model), name) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    same = _state(collection) == document and collection.encoder_name == canonical_name(model)
-    return (collection.name, answers) if same else None
 
 
-def _state(collection: Collection) -> dict[str, str | int]:
-    """What the answers hang on; not all of it, but what a demo changes."""
-    return {
-        "clipkit": __version__,
-        "collection": collection.name,
-        "model": collection.encoder_name,
-        "images": collection.count(kind="image"),
-        "texts": collection.count(kind="text"),
-    }
+def _state(model: str, name: str) -> dict[str, object]:
+    """What the answers hang on. Lance writes a new file into `_versions` with every change of a table."""
+    table = Path(database_uri(), f"{name}.lance")
+    versions = sorted(os.listdir(table / "_versions"))
+    return {"clipkit": __version__, "model": model, "collection": name, "versions": versions}

@@ -31,7 +31,6 @@ from clipkit.lance import Database, Table, id_in
 
 FORMAT_VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # with its suffixes, within every file system's limit
-_UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # undecodable bytes arrive as lone surrogates
 
 _KEY = pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"})
 _ITEM_FIELDS = (
@@ -270,20 +269,6 @@ class Store:
     def optimize(self) -> None:
         for table in (self.items, self.thumbnails, self.failures):
             table.optimize()
-
-
-def database_uri(db: str | os.PathLike[str] | None = None) -> str:
-    """Where collections live: `db`, else $CLIPKIT_HOME, else the platform's data folder for clipkit."""
-    place = os.fspath(db) if db is not None else os.environ.get("CLIPKIT_HOME") or None
-    if place is None:
-        from platformdirs import user_data_path
-
-        return str(user_data_path("clipkit"))
-    if not place or _UNUSABLE.search(place):
-        raise InvalidInput(
-            f"{place!r} cannot hold collections: LanceDB takes a path in UTF-8, without control characters"
-        )
-    return place if "://" in place else os.path.abspath(os.path.expanduser(place))
 
 
 def collection_names(uri: str) -> list[str]:

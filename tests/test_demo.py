@@ -42,9 +42,9 @@ def test_the_demo_draws_indexes_and_asks(home: Path, capsys: pytest.CaptureFixtu
     blocks = [block.splitlines() for block in out.strip().split("\n\n")]
     assert [block[0][:2] for block in blocks] == ["1 ", "2 ", "3 ", "4 ", "5 ", "6 "]
     assert all(len(block) == 2 + demo.HITS for block in blocks)
-    assert "clipkit search 'a castle - red' --name demo --kind image -k 4" in blocks[2][1]
+    assert "clipkit search 'a tent - snow' --name demo --kind image -k 4" in blocks[2][1]
     assert f"The pictures are in {home / 'demo-pictures'}" in err
-    assert "clipkit search 'a green tree' --name demo --kind image -k 10" in err
+    assert "clipkit search 'a lighthouse at night' --name demo --kind image -k 10" in err
 
 
 def test_the_commands_it_prints_find_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,8 @@ from clipkit.errors import (
     StorageError,
 )
 from clipkit.lance import id_in
-from clipkit.store import ItemRow, Stamp, Store, collection_names, database_uri
+from clipkit.places import database_uri
+from clipkit.store import ItemRow, Stamp, Store, collection_names
 from clipkit.testing import FakeEncoder
 
 STAMP = Stamp("fake", 32, "fake-1-32", True)

@@ -184,7 +184,7 @@ def _device(session: Session) -> dict[str, Any]:
 
 def _collections(session: Session) -> dict[str, Any]:
     from clipkit.collection import Collection
-    from clipkit.store import database_uri
+    from clipkit.places import database_uri
 
     place = database_uri(session.db)
     found: dict[str, Any] = {"place": place, "names": [], "problems": []}

@@ -53,7 +53,7 @@ def demo(
         print_json({"collection": name, "folder": str(place), "answers": found})
         return
     note(f"\ndone in {duration(time.monotonic() - began)}. The pictures are in {place}")
-    note(f"Ask them something yourself:\n  {_command(name, 'image', 10, 'a green tree')}")
+    note(f"Ask them something yourself:\n  {_command(name, 'image', 10, 'a lighthouse at night')}")
 
 
 def _of_scenes(session: Session, model: str, scenes: int) -> tuple[str, Path, Sequence[Answer]]:
