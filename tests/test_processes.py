@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ clipkit.indexing.COMMIT_SECONDS = float(sys.argv[3])
 clipkit.indexing.ENCODE_BATCH = 8
 collection = Collection.open(db=sys.argv[1], encoder=FakeEncoder())
 print("ready", flush=True)
+sys.stdin.readline()
 report = collection.index(sys.argv[2])
 print("added", report.added, flush=True)
 """
@@ -40,8 +42,10 @@ from clipkit.testing import COLOURS, FakeEncoder
 
 collection = Collection.open(db=sys.argv[1], encoder=FakeEncoder())
 print("ready", flush=True)
-searches = 0
-while not sys.stdin.closed and collection.count() < int(sys.argv[2]):
+sys.stdin.readline()
+searches, complete = 0, False
+while not complete:
+    complete = collection.count() == int(sys.argv[4])
     for colour in COLOURS:
         hits = collection.search(colour, k=20)
         assert all(a.score >= b.score for a, b in zip(hits, hits[1:]))
@@ -51,19 +55,34 @@ print("searches", searches, flush=True)
 """
 
 
-def start(script: str, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(scripts: Sequence[str], *arguments: object) -> list[subprocess.Popen[str]]:
+    """A process for each script, all of them set off together once every one is ready.
+
+    None says more before that: what follows "ready" would be read with it, and be lost to `finish`.
+    """
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for script in scripts
+    ]
+    for child in children:
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        if line != "ready\n":
+            pytest.fail(f"a child said {line!r}: {child.communicate()[1]}")
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    return children
 
 
-def wait_until_ready(child: subprocess.Popen[str]) -> None:
-    assert child.stdout is not None
-    line = child.stdout.readline()
-    if line != "ready\n":
-        pytest.fail(f"the child said {line!r}: {child.communicate()[1]}")
-
-
-def finish(child: subprocess.Popen[str], *, timeout: float = 120) -> str:
+def finish(child: subprocess.Popen[str], *, timeout: float = 240) -> str:
     out, err = child.communicate(timeout=timeout)
     assert child.returncode == 0, err
     return out
@@ -107,15 +126,15 @@ def test_killed_at_thirty_moments_nothing_is_lost_or_doubled(tmp_path: Path) -> 
     died_at_work = 0
     for round_ in range(KILLS):
         disturb(folder, dice, round_)
-        child = start(INDEXER, killed.db, folder, 0.01)
-        wait_until_ready(child)
+        (child,) = start([INDEXER], killed.db, folder, 0.01)
         time.sleep(dice.uniform(0.0, 0.5))
         died_at_work += child.poll() is None
         child.send_signal(signal.SIGKILL)
         child.communicate()
         assert killed.count() == len({*killed.to_arrow(columns=["id"])["id"].to_pylist()})
 
-    finish(start(INDEXER, killed.db, folder, 0.01))
+    (child,) = start([INDEXER], killed.db, folder, 0.01)
+    finish(child)
     undisturbed = Collection.create(db=tmp_path / "undisturbed", encoder=FakeEncoder())
     undisturbed.index(folder)
     assert died_at_work >= KILLS // 2
@@ -127,14 +146,9 @@ def test_two_indexers_and_two_searchers_lose_and_double_nothing(tmp_path: Path) 
     folder = tmp_path / "photos"
     draw_folder(folder, 2000)
     shared = Collection.create(db=tmp_path / "shared", encoder=FakeEncoder())
-    searchers = [start(SEARCHER, shared.db, 2000) for _ in range(2)]
-    indexers = [start(INDEXER, shared.db, folder, 0.2) for _ in range(2)]
-    for child in (*searchers, *indexers):
-        wait_until_ready(child)
-    for child in indexers:
-        assert int(finish(child).split()[1]) > 0
-    for child in searchers:
-        assert int(finish(child).split()[1]) > 0
+    for child in start([INDEXER, INDEXER, SEARCHER, SEARCHER], shared.db, folder, 0.2, 2000):
+        what, how_many = finish(child).split()
+        assert (what in ("added", "searches"), int(how_many) > 0) == (True, True)
 
     alone = Collection.create(db=tmp_path / "alone", encoder=FakeEncoder())
     alone.index(folder)
