@@ -4,45 +4,36 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from clipkit.adding import add_images, add_texts
 from clipkit.columns import (
     ColumnType,
     at_least_1,
-    check_distinct,
     checked_columns,
-    checked_ids,
-    checked_metadata,
-    cosine,
     fields_of,
     strings,
 )
-from clipkit.encoder import Encoder, ImageInput, Vectors, batched
+from clipkit.encoder import Encoder, ImageInput
 from clipkit.encoders import canonical_name, load_encoder
-from clipkit.errors import ImageError, InvalidInput
-from clipkit.folders import FoundFile, Selection, path_to_id, resolved, walk
-from clipkit.hits import Hits, Item, Kind, from_rows, to_pandas
-from clipkit.images import MAX_PIXELS
+from clipkit.filters import all_of, id_in
+from clipkit.folders import Selection, walk
+from clipkit.hits import Hits, Item, Kind, to_pandas
 from clipkit.indexing import index_walk
-from clipkit.lance import ROUNDING, all_of, id_in, is_in
 from clipkit.places import database_uri
 from clipkit.query import Query
 from clipkit.reports import AddReport, Failure, IndexReport, Progress, Status
-from clipkit.stages import Decoded, Unreadable, decode_value, read_ahead, read_file
-from clipkit.store import BUILTIN_COLUMNS, ItemRow, Stamp, Store, collection_names
+from clipkit.searching import Request, kind_is, search
+from clipkit.store import Stamp, Store, collection_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ADD_BATCH = 1024  # items encoded and written together by `add_images` and `add_texts`
 EXPORT_BATCH = 8192
 
 
@@ -138,7 +129,7 @@ class Collection:
     @property
     def columns(self) -> dict[str, str]:
         """The user's own columns and their Arrow types."""
-        return {field.name: str(field.type) for field in self._own_fields()}
+        return {field.name: str(field.type) for field in self._store.own_fields()}
 
     def add_columns(self, columns: Mapping[str, ColumnType]) -> None:
         """Add columns of your own, null in the items that are there."""
@@ -186,24 +177,7 @@ class Collection:
         are values for your own columns, one mapping per image. Raises ImageError, with its position, for an
         image that cannot be read; of the 1,024 images around it nothing is stored, of earlier ones all.
         """
-        if isinstance(images, str | bytes | os.PathLike):
-            raise InvalidInput("add_images takes a list of images, not one image: put it into a list")
-        paths = [
-            resolved(image, position) if isinstance(image, str | os.PathLike) else None
-            for position, image in enumerate(images)
-        ]
-        given = checked_ids(ids, len(images))
-        if ids is None:
-            given = [path if path is None else path_to_id(path) for path in paths]
-            check_distinct(given)
-        values = checked_metadata(metadata, len(images), self._own_fields())
-        jobs = list(zip(range(len(images)), images, paths, given, values, strict=True))
-        read = read_ahead(jobs, self._read_image, ahead=ADD_BATCH)
-        reports = []
-        for batch in batched(read, ADD_BATCH):
-            vectors = self.encoder.encode_pixels([decoded.pixels for decoded in batch])
-            reports.append(self._write([decoded.row for decoded in batch], vectors))
-        return _total(reports)
+        return add_images(self._store, lambda: self.encoder, images, ids=ids, metadata=metadata)
 
     def add_texts(
         self,
@@ -217,19 +191,7 @@ class Collection:
         Without `ids` each gets a random one, so equal texts stay apart. `metadata` is as in `add_images`.
         Texts longer than the model's context are stored whole, embedded cut, and counted in `cut`.
         """
-        strings(texts, "a text")
-        given = checked_ids(ids, len(texts))
-        values = checked_metadata(metadata, len(texts), self._own_fields())
-        cut_before = self.encoder.texts_cut
-        reports = []
-        for batch in batched(zip(texts, given, values, strict=True), ADD_BATCH):
-            vectors = self.encoder.encode_texts([text for text, _, _ in batch])
-            rows = [
-                ItemRow(id=identity or uuid.uuid4().hex, kind="text", text=text, metadata=own)
-                for text, identity, own in batch
-            ]
-            reports.append(self._write(rows, vectors))
-        return replace(_total(reports), cut=self.encoder.texts_cut - cut_before)
+        return add_texts(self._store, lambda: self.encoder, texts, ids=ids, metadata=metadata)
 
     def delete(self, ids: Sequence[str]) -> int:
         """The number of items deleted. Ids that are not there are no error."""
@@ -241,13 +203,7 @@ class Collection:
 
     def get(self, ids: Sequence[str]) -> list[Item]:
         """The items with these ids, in their order. Raises InvalidInput for one that is not there."""
-        names = self._store.items.schema.names
-        stored = self._store.items.read(names, id_in(set(strings(ids, "an id"))))
-        rows = {row["id"]: row for row in stored.to_pylist()}
-        for position, identity in enumerate(ids):
-            if identity not in rows:
-                raise InvalidInput(f"there is no item {identity!r} in {self.name!r}", position=position)
-        return [_item(dict(rows[identity])) for identity in ids]
+        return [_item(row) for row in self._store.read_rows(strings(ids, "an id"))]
 
     def search(
         self,
@@ -266,25 +222,11 @@ class Collection:
         the order of their ids. Items that the query itself names are not among the hits.
         Raises QueryError, FilterError, or InvalidInput for a `k` below 1.
         """
-        parsed = Query.parse(query) if isinstance(query, str) else query
-        if not isinstance(parsed, Query):
-            raise InvalidInput(
-                f"a query is a string or a Query such as Query.image('cat.jpg'), not {type(query).__name__}"
-            )
-        wanted = at_least_1(k, "k, the number of hits wanted,")
-        least = -1.0 if min_score is None else cosine(min_score)
-        named = [str(part.value) for part in parsed.parts if part.what == "id"]
-        others = f"NOT ({id_in(named)})" if named else None
-        condition = all_of(_kind_is(kind), self._checked(where), others)
-        columns = [name for name in self._store.items.schema.names if name != "vector"]
-        vector = parsed.resolve(self.encoder, self._vectors)
-        rows = self._store.items.nearest(vector, wanted, where=condition, columns=columns)
-        rows = rows.filter(pc.greater_equal(rows["score"], least - ROUNDING))
-        return from_rows(rows, self.thumbnails)
+        return search(self._store, lambda: self.encoder, Request(query, k, kind, where, min_score))
 
     def count(self, *, kind: Kind | None = None, where: str | None = None) -> int:
         """The number of items, of those that pass the filter."""
-        return self._store.items.count(all_of(_kind_is(kind), self._checked(where)))
+        return self._store.items.count(all_of(kind_is(kind), self._store.checked(where)))
 
     def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
         """JPEG bytes by id, for those of `ids` that are images."""
@@ -302,12 +244,14 @@ class Collection:
         Items added after the start are left out; others may write meanwhile.
         """
         names = checked_columns(columns, self._store.items.schema.names)
-        return self._store.items.batches(names, self._checked(where), at_least_1(batch_size, "batch_size"))
+        return self._store.items.batches(
+            names, self._store.checked(where), at_least_1(batch_size, "batch_size")
+        )
 
     def to_arrow(self, *, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """All items, or those that pass the filter, as one Arrow table."""
         names = checked_columns(columns, self._store.items.schema.names)
-        return self._store.items.read(names, self._checked(where))
+        return self._store.items.read(names, self._store.checked(where))
 
     def to_pandas(self, *, columns: Sequence[str] | None = None, where: str | None = None) -> pd.DataFrame:
         """The same as a data frame. Raises MissingExtra without pandas."""
@@ -318,7 +262,7 @@ class Collection:
 
         Raises StorageError if it cannot be written.
         """
-        return self._store.to_parquet(os.path.expanduser(path), self._checked(where), EXPORT_BATCH)
+        return self._store.to_parquet(os.path.expanduser(path), self._store.checked(where), EXPORT_BATCH)
 
     def failures(self) -> list[Failure]:
         """The files that the last runs of `index` could not read, and why."""
@@ -343,48 +287,7 @@ class Collection:
         """Compact the tables and bring the vector index up to date. Happens by itself after many writes."""
         self._store.optimize()
 
-    def _vectors(self, ids: list[str]) -> Vectors:
-        return np.stack([item.vector for item in self.get(ids)])
-
-    def _checked(self, where: str | None) -> str | None:
-        return None if where is None else self._store.items.checked(where)
-
-    def _own_fields(self) -> list[pa.Field]:
-        return [field for field in self._store.items.schema if field.name not in BUILTIN_COLUMNS]
-
-    def _read_image(self, job: tuple[int, ImageInput, str | None, str | None, Mapping[str, Any]]) -> Decoded:
-        position, image, path, identity, own = job
-        if path is not None:
-            file = FoundFile(path_to_id(path), 0, 0)
-            read = read_file(file, encoder=lambda: self.encoder, known=None, max_pixels=MAX_PIXELS)
-            if not isinstance(read, Decoded):
-                reason = read.reason if isinstance(read, Unreadable) else "is known"
-                raise ImageError(f"{path} {reason}", position=position)
-            return replace(read, row=replace(read.row, id=identity or read.row.id, metadata=own))
-        decoded = decode_value(image, identity or uuid.uuid4().hex, self.encoder, position)
-        return replace(decoded, row=replace(decoded.row, metadata=own))
-
-    def _write(self, rows: list[ItemRow], vectors: Vectors) -> AddReport:
-        inserted, updated = self._store.write(rows, vectors)
-        return AddReport(tuple(row.id for row in rows), inserted, updated)
-
-
-def _kind_is(kind: Kind | None) -> str | None:
-    if kind is None:
-        return None
-    if kind not in ("image", "text"):
-        raise InvalidInput(f"kind is 'image' or 'text', not {kind!r}")
-    return is_in("kind", [kind])
-
 
 def _item(row: dict[str, Any]) -> Item:
     vector = np.asarray(row.pop("vector"), np.float32)
     return Item(row.pop("id"), row.pop("uri"), row.pop("kind"), row.pop("text"), vector, row)
-
-
-def _total(reports: Sequence[AddReport]) -> AddReport:
-    return AddReport(
-        ids=tuple(identity for report in reports for identity in report.ids),
-        added=sum(report.added for report in reports),
-        updated=sum(report.updated for report in reports),
-    )

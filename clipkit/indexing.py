@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from clipkit.encoder import Encoder, Vectors
 from clipkit.errors import InvalidInput, StorageError
+from clipkit.filters import all_of, any_of, id_in, is_in, starts_with
 from clipkit.folders import FoundFile, Walk, has_vanished, id_prefixes, id_to_path, path_to_id
 from clipkit.images import MAX_PIXELS
-from clipkit.lance import all_of, any_of, id_in, is_in, starts_with
 from clipkit.reports import Failure, IndexInterrupted, IndexReport, Progress
 from clipkit.stages import (
     Changes,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from clipkit.encoder import Encoder, Vectors
@@ -27,7 +28,8 @@ from clipkit.errors import (
     StorageError,
     did_you_mean,
 )
-from clipkit.lance import Database, Table, id_in
+from clipkit.filters import id_in
+from clipkit.lance import Database, Table, VectorColumn
 
 FORMAT_VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # with its suffixes, within every file system's limit
@@ -147,6 +149,7 @@ class Store:
         self.uri = database.uri
         self.name = name
         self.items = items
+        self.vectors = VectorColumn(items)
         self.stamp = Stamp.from_metadata(items.schema.metadata, f"{name!r} in {database.uri}")
         self.thumbnails = _opened(database, f"{name}.thumbnails", _THUMBNAILS)
         self.failures = _opened(database, f"{name}.failures", _FAILURES)
@@ -171,6 +174,14 @@ class Store:
             raise CollectionNotFound(f"{uri} has no collection {name!r}. {hint}")
         database = Database(uri)
         return cls(database, name, _opened(database, name, None))
+
+    def own_fields(self) -> list[pa.Field]:
+        """The user's own columns."""
+        return [field for field in self.items.schema if field.name not in BUILTIN_COLUMNS]
+
+    def checked(self, where: str | None) -> str | None:
+        """A user's filter, if it can be evaluated on the items. Raises FilterError."""
+        return None if where is None else self.items.checked(where)
 
     def write(self, rows: Sequence[ItemRow], vectors: Vectors) -> tuple[int, int]:
         """(inserted, updated) after writing one row per vector; ids are unique within `rows`.
@@ -208,6 +219,19 @@ class Store:
         arrays += [pa.array([row.metadata[name] for row in rows], schema.field(name).type) for name in own]
         arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self.stamp.dim))
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+    def read_rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The items of these ids, in their order. Raises InvalidInput for one that is not there."""
+        stored = self.items.read(self.items.schema.names, id_in(set(ids)))
+        rows = {row["id"]: row for row in stored.to_pylist()}
+        for position, identity in enumerate(ids):
+            if identity not in rows:
+                raise InvalidInput(f"there is no item {identity!r} in {self.name!r}", position=position)
+        return [dict(rows[identity]) for identity in ids]
+
+    def vectors_of(self, ids: Sequence[str]) -> Vectors:
+        """The stored vectors of these ids, in their order, (n, dim). Raises InvalidInput as `read_rows`."""
+        return np.asarray([row["vector"] for row in self.read_rows(ids)], np.float32)
 
     def read_thumbnails(self, ids: Iterable[str]) -> dict[str, bytes]:
         """JPEG bytes by id, for those of `ids` that have any."""

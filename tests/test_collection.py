@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import clipkit.adding
 import clipkit.collection
 from clipkit import Collection, Query
 from clipkit.columns import ColumnType
@@ -288,7 +289,7 @@ def test_an_image_that_cannot_be_read_is_named_and_nothing_is_stored(
 def test_of_a_long_list_what_came_before_the_batch_of_the_bad_image_is_stored(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clipkit.collection, "ADD_BATCH", 3)
+    monkeypatch.setattr(clipkit.adding, "ADD_BATCH", 3)
     with pytest.raises(ImageError, match=r"^input 7: the image is empty"):
         collection.add_images([png("red")] * 7 + [b""], ids=[f"{i}" for i in range(8)])
     assert ids(collection) == [f"{i}" for i in range(6)]
@@ -364,7 +365,7 @@ def test_equal_texts_without_ids_stay_apart(collection: Collection) -> None:
 def test_a_text_that_cannot_be_embedded_is_named_before_anything_is_stored(
     collection: Collection, monkeypatch: pytest.MonkeyPatch, text: Any, message: str, before: int
 ) -> None:
-    monkeypatch.setattr(clipkit.collection, "ADD_BATCH", 2)
+    monkeypatch.setattr(clipkit.adding, "ADD_BATCH", 2)
     with pytest.raises(InvalidInput, match=rf"^input {before}: {message}") as caught:
         collection.add_texts([*["red"] * before, text, "blue"])
     assert caught.value.position == before
@@ -433,7 +434,7 @@ def test_columns_are_filtered_in_any_spelling_that_was_allowed(db: Path) -> None
 def test_metadata_that_does_not_fit_is_named_before_anything_is_stored(
     typed: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clipkit.collection, "ADD_BATCH", 2)
+    monkeypatch.setattr(clipkit.adding, "ADD_BATCH", 2)
     rows: list[dict[str, Any]] = [{"Rating": 1}] * 5 + [{"Rating": 1.5}]
     for metadata, message in (
         (rows, r"^input 5: 1\.5 \(float, not int64\) does not fit the column 'Rating'"),

@@ -18,19 +18,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import clipkit.lance
+import clipkit.lance.table
+import clipkit.lance.vectors
 from clipkit.errors import CollectionNotFound, FilterError, StorageError
-from clipkit.lance import (
-    ROUNDING,
-    Database,
-    Table,
-    all_of,
-    any_of,
-    id_in,
-    is_in,
-    quoted,
-    starts_with,
-)
+from clipkit.filters import all_of, any_of, id_in, is_in, quoted, starts_with
+from clipkit.lance import ROUNDING, Database, Table, VectorColumn
 
 DIM = 16
 SCHEMA = pa.schema(
@@ -56,6 +48,7 @@ def uri(tmp_path: Path) -> str:
 def table(uri: str) -> Table:
     made = Database(uri).create("t", SCHEMA)
     assert made is not None
+    VectorColumn(made)
     return made
 
 
@@ -63,6 +56,7 @@ def handle(uri: str) -> Table:
     """The table as another process has it."""
     opened = Database(uri).open("t")
     assert opened is not None
+    VectorColumn(opened)
     return opened
 
 
@@ -305,14 +299,14 @@ def test_the_word_conflict_is_no_reason_to_wait(five: Table) -> None:
         five.count("conflict + 1")
     with pytest.raises(FilterError, match=r"no column 'conflikt'\. Did you mean conflict"):
         five.count("conflikt")
-    assert time.monotonic() - began < clipkit.lance.PATIENCE_S / 2
+    assert time.monotonic() - began < clipkit.lance.table.PATIENCE_S / 2
 
 
 # --- nearest
 
 
 def nearest(table: Table, vector: Rows, k: int, where: str | None = None) -> list[tuple[str, float]]:
-    found = table.nearest(vector, k, where=where, columns=["id", "n"])
+    found = VectorColumn(table).nearest(vector, k, where=where, columns=["id", "n"])
     assert found.schema.names == ["id", "n", "score"]
     assert found.schema.field("score").type == pa.float32()
     return list(zip(found["id"].to_pylist(), found["score"].to_pylist(), strict=True))
@@ -378,10 +372,10 @@ def indexed(table: Table, monkeypatch: pytest.MonkeyPatch) -> tuple[Table, Rows]
     """5,000 clustered rows with an index; n is the id's number."""
     vectors = unit(5_000, clusters=60)
     table.upsert(batch(names(5_000), vectors, n=list(range(5_000))))
-    assert table._table.list_indices() == []
-    monkeypatch.setattr(clipkit.lance, "INDEX_FROM_ROWS", 5_000)
+    assert table.handle.list_indices() == []
+    monkeypatch.setattr(clipkit.lance.vectors, "INDEX_FROM_ROWS", 5_000)
     table.optimize()
-    assert [index.columns for index in table._table.list_indices()] == [["vector"]]
+    assert [index.columns for index in table.handle.list_indices()] == [["vector"]]
     return table, vectors
 
 
@@ -432,8 +426,8 @@ def test_beside_an_index_new_rows_are_seen_and_deleted_ones_are_not(indexed: tup
     table.delete_ids(["new"])
     assert best(opposite[0]) not in ("new", "00001")
     table.optimize()
-    (index,) = table._table.list_indices()
-    assert table._table.index_stats(index.name).num_unindexed_rows == 0
+    (index,) = table.handle.list_indices()
+    assert table.handle.index_stats(index.name).num_unindexed_rows == 0
     assert best(opposite[1]) == "00001"
 
 
@@ -447,11 +441,11 @@ def test_more_hits_than_an_index_serves_are_exact(indexed: tuple[Table, Rows]) -
 
 
 def test_a_write_builds_the_index_that_has_come_to_pay(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clipkit.lance, "INDEX_FROM_ROWS", 1_000)
+    monkeypatch.setattr(clipkit.lance.vectors, "INDEX_FROM_ROWS", 1_000)
     table.upsert(batch(names(999), unit(999)))
-    assert table._table.list_indices() == []
-    handle(table._location.removesuffix("/t")).upsert(batch(["new"]))
-    assert [index.index_type for index in table._table.list_indices()] == ["IvfSq"]
+    assert table.handle.list_indices() == []
+    handle(table.location.removesuffix("/t")).upsert(batch(["new"]))
+    assert [index.index_type for index in table.handle.list_indices()] == ["IvfSq"]
 
 
 # --- compaction
@@ -495,12 +489,12 @@ def test_deleting_row_by_row_leaves_few_files(uri: str, table: Table) -> None:
 def test_a_large_table_is_not_rewritten_for_a_few_files(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clipkit.lance, "ROWS_PER_FILE", 20)
+    monkeypatch.setattr(clipkit.lance.table, "ROWS_PER_FILE", 20)
     for i in range(40):
         table.upsert(batch([f"{i}-{j}" for j in range(50)]))
-    assert table._table.stats()["fragment_stats"]["num_fragments"] == 40
+    assert table.handle.stats()["fragment_stats"]["num_fragments"] == 40
     table.optimize()
-    assert table._table.stats()["fragment_stats"]["num_fragments"] == 1
+    assert table.handle.stats()["fragment_stats"]["num_fragments"] == 1
     assert table.count() == 2_000
 
 
@@ -560,7 +554,7 @@ def damage(uri: str, how: str) -> None:
 def test_a_damaged_table_is_an_error_that_says_so_and_no_hang(
     uri: str, table: Table, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clipkit.lance, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(clipkit.lance.table, "PATIENCE_S", 0.3)
     table.upsert(batch(["a", "b"]))
     damage(uri, how)
     match = r"db/t: .*Files of it are missing or damaged"
@@ -591,7 +585,7 @@ def test_a_table_that_is_gone_is_not_waited_for(uri: str, table: Table, what: st
     ):
         with pytest.raises(CollectionNotFound, match="db/t is no longer there: it was deleted, or its disk"):
             action()
-    assert time.monotonic() - began < clipkit.lance.PATIENCE_S
+    assert time.monotonic() - began < clipkit.lance.table.PATIENCE_S
 
 
 ON_A_SMALL_DISK = """

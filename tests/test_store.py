@@ -20,7 +20,7 @@ from clipkit.errors import (
     InvalidInput,
     StorageError,
 )
-from clipkit.lance import id_in
+from clipkit.filters import id_in
 from clipkit.places import database_uri
 from clipkit.store import ItemRow, Stamp, Store, collection_names
 from clipkit.testing import FakeEncoder

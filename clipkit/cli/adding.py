@@ -13,8 +13,9 @@ import typer
 
 from clipkit.cli.machine import complete_model
 from clipkit.cli.output import duration, note, plural, print_json, progress_bar
-from clipkit.cli.session import Session, sql_text
+from clipkit.cli.session import Session
 from clipkit.errors import InvalidInput
+from clipkit.filters import starts_with
 
 if TYPE_CHECKING:
     from clipkit.collection import Collection
@@ -195,7 +196,7 @@ def _add(session: Session, collection: Collection, texts: dict[str, str]) -> tup
 
 def _stale(collection: Collection, source: str, texts: dict[str, str]) -> list[str]:
     """The ids that an earlier run gave to lines of this source that hold no text now."""
-    where = f"kind = 'text' AND starts_with(id, {sql_text(source + ':')})"
+    where = f"kind = 'text' AND {starts_with('id', source + ':')}"
     stored = collection.to_arrow(columns=["id"], where=where)["id"].to_pylist()
     # an id such as labels:2024:7 belongs to the source labels:2024
     return [id for id in stored if id not in texts and id.removeprefix(f"{source}:").isdecimal()]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipkit.cli.output import note, plural, print_facts, print_json, print_table, size
-from clipkit.cli.session import Session, sql_text
+from clipkit.cli.session import Session
 from clipkit.errors import InvalidInput, did_you_mean
+from clipkit.filters import id_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,8 +101,8 @@ def _stored(collection: Collection, given: list[str]) -> list[str]:
     from clipkit.folders import path_to_id
 
     forms = {value: (value, path_to_id(os.path.realpath(value))) for value in given}
-    anyone = ", ".join(sql_text(form) for both in forms.values() for form in both)
-    there = set(collection.to_arrow(columns=["id"], where=f"id IN ({anyone})")["id"].to_pylist())
+    anyone = id_in(form for both in forms.values() for form in both)
+    there = set(collection.to_arrow(columns=["id"], where=anyone)["id"].to_pylist())
     for value, both in forms.items():
         if not there.intersection(both):
             note(f"not in the collection: {value}")

@@ -156,8 +156,3 @@ def _warnings_as_notes() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
-
-
-def sql_text(value: str) -> str:
-    """`value` as an SQL literal."""
-    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,7 @@
+"""Lance tables: the only room that imports lancedb, and the only one that knows its errors."""
+
+from clipkit.lance.database import Database
+from clipkit.lance.table import Table
+from clipkit.lance.vectors import ROUNDING, VectorColumn
+
+__all__ = ["ROUNDING", "Database", "Table", "VectorColumn"]
