@@ -1,10 +1,12 @@
-"""Walk folders, find the image files in them, and tell what has changed since they were indexed."""
+"""Walk folders: find the image files in them, what speaks of them, and archives of more."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from urllib.parse import quote, unquote_to_bytes
@@ -14,6 +16,11 @@ from clipkit.images import SUFFIXES
 
 SYSTEM_FOLDERS = frozenset({"@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX", "System Volume Information"})
 """Where network storages and operating systems keep thumbnails and waste of their own."""
+
+CAPTION_SUFFIXES = frozenset({".txt", ".caption"})
+METADATA_NAMES = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
+ARCHIVE_SUFFIXES = frozenset({".tar", ".parquet"})
+_MEMBER = re.compile(r"(.+?\.(?:tar|parquet))#(.+)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +37,26 @@ class FoundFile:
 
 
 @dataclass(frozen=True, slots=True)
+class CaptionFile:
+    """A text file beside pictures, and the ids of those that have its stem: none if they are missing."""
+
+    file: FoundFile
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Walk:
-    """What a walk found, each file once, and what it could not enter: (id, reason)."""
+    """What a walk found, each file once, and what it could not enter: (id, reason).
+
+    `files` are image files, `archives` files that hold images. `captions` and `metadata` speak of them.
+    """
 
     roots: tuple[str, ...]
     files: list[FoundFile] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    captions: list[CaptionFile] = field(default_factory=list)
+    metadata: list[FoundFile] = field(default_factory=list)
+    archives: list[FoundFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +64,18 @@ class Selection:
     """Which files a walk takes. Patterns are shell globs that ignore case.
 
     A pattern without `/` is held against file names, one with `/` against paths below the root, where `*`
-    also crosses folders. With no patterns, every file whose suffix is an image's is taken. An excluded
-    folder is not entered; a `/` at the end of its pattern is ignored. Names that start with a dot are left
-    out unless `hidden`.
+    also crosses folders. With no patterns, every file whose suffix is that of an image, or of an archive of
+    images (tar, Parquet), is taken. An excluded folder is not entered; a `/` at the end of its pattern is
+    ignored. Names that start with a dot are left out unless `hidden`.
+
+    `captions` says whether what stands beside the pictures is taken, too: text files of their names, and
+    files called metadata.csv, metadata.jsonl or metadata.parquet. In archives it is the same.
     """
 
     patterns: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     hidden: bool = False
+    captions: bool = True
 
     def __post_init__(self) -> None:
         for name in ("patterns", "excludes"):
@@ -65,7 +90,8 @@ class Selection:
             return False
         if self.patterns:
             return _matches(self.patterns, name, below_root)
-        return os.path.splitext(name)[1].lower() in SUFFIXES
+        suffix = _suffix(name)
+        return suffix in SUFFIXES or (suffix in ARCHIVE_SUFFIXES and name.lower() not in METADATA_NAMES)
 
     def leaves_out(self, name: str, below_root: str) -> bool:
         if name.startswith(".") and not self.hidden:
@@ -74,21 +100,25 @@ class Selection:
 
 
 def walk(roots: Sequence[str | os.PathLike[str]], selection: Selection | None = None) -> Walk:
-    """Every selected file under the given folders, and every file given itself, in a stable order.
+    """Every selected file under the given folders, and every file given itself, in a stable order; with
+    what speaks of them.
 
     Folders are resolved first, so that one photo has one id whichever way leads to it. A link to a file is
     a file; a link to a folder is entered unless what it points to lies under one of the roots anyway, or has
     been entered already, which also ends loops. A folder given itself is entered even if another root's walk
     would leave it out. Raises InvalidInput for a root that does not exist.
     """
+    chosen = selection or Selection()
     given = list(dict.fromkeys(_root(root) for root in roots))
     found = Walk(tuple(a for a in given if not any(a != b and is_under(a, b) for b in given)))
     entered: set[str] = set()  # real paths of folders
     for root in (*found.roots, *(root for root in given if root not in found.roots)):
         if os.path.isdir(root):
-            _walk_folder(root, selection or Selection(), found, entered)
-        elif root in found.roots or path_to_id(root) not in {file.id for file in found.files}:
+            _walk_folder(root, chosen, found, entered)
+        elif root in found.roots or path_to_id(root) not in {f.id for f in found.files + found.archives}:
             _take(root, found)
+            if chosen.captions and found.files and found.files[-1].path == root:
+                _take_captions(os.path.dirname(root), _names_beside(root), found.files[-1:], found)
     return found
 
 
@@ -106,17 +136,22 @@ def _walk_folder(root: str, selection: Selection, found: Walk, entered: set[str]
             found.unreadable.append((path_to_id(folder), f"folder cannot be listed: {error.strerror}"))
             continue
         folders: list[tuple[str, str]] = []
+        before, names = len(found.files), []
         for entry in entries:
             below_root = entry.path[len(root) :].lstrip("/")
             if not _is_folder(entry):
                 if selection.takes(entry.name, below_root):
                     _take(entry.path, found)
+                elif not selection.leaves_out(entry.name, below_root):
+                    names.append(entry.name)
             elif not selection.leaves_out(entry.name, below_root):
                 inside = (
                     os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
                 )
                 if not entry.is_symlink() or _leads_out(inside, found.roots):
                     folders.append((entry.path, inside))
+        if selection.captions:
+            _take_captions(folder, names, found.files[before:], found)
         pending.extend(reversed(folders))
 
 
@@ -132,7 +167,60 @@ def _take(path: str, found: Walk) -> None:
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
         found.unreadable.append((identity, "is not a regular file"))
         return
-    found.files.append(FoundFile(identity, status.st_size, status.st_mtime_ns))
+    file = FoundFile(identity, status.st_size, status.st_mtime_ns)
+    (found.archives if _suffix(path) in ARCHIVE_SUFFIXES else found.files).append(file)
+
+
+def _take_captions(folder: str, names: Sequence[str], pictures: Sequence[FoundFile], found: Walk) -> None:
+    """Those of the `names` in a folder that speak of pictures, of these `pictures` if they are captions.
+
+    A text file that has no picture is one of a missing picture only if most texts in the folder have theirs,
+    or if its suffix leaves no doubt: elsewhere texts are notes and documents, which are none of our business.
+    """
+    of_stem: dict[str, list[str]] = {}
+    for picture in pictures:
+        name = os.path.basename(picture.path)
+        for stem in (os.path.splitext(name)[0], name):  # a.txt and a.jpg.txt
+            of_stem.setdefault(stem, []).append(picture.id)
+    left_out = {os.path.splitext(name)[0] for name in names if _suffix(name) in SUFFIXES}
+    texts = [name for name in names if _suffix(name) in CAPTION_SUFFIXES]
+    paired = [name for name in texts if os.path.splitext(name)[0] in of_stem]
+    for name in texts:
+        stem, suffix = os.path.splitext(name)
+        lost = stem not in left_out and (suffix.lower() == ".caption" or 2 * len(paired) >= len(texts))
+        if stem in of_stem or (lost and paired):
+            for file in _regular(os.path.join(folder, name)):
+                found.captions.append(CaptionFile(file, tuple(of_stem.get(stem, ()))))
+    for name in names:
+        if name.lower() in METADATA_NAMES:
+            found.metadata.extend(_regular(os.path.join(folder, name)))
+
+
+def _regular(path: str) -> list[FoundFile]:
+    """The file, if it is one and there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return []
+    if not stat.S_ISREG(status.st_mode):
+        return []
+    return [FoundFile(path_to_id(path), status.st_size, status.st_mtime_ns)]
+
+
+def _names_beside(path: str) -> list[str]:
+    """The names of caption files for a picture that is given by itself."""
+    stems = (os.path.splitext(os.path.basename(path))[0], os.path.basename(path))
+    with suppress(OSError):  # a folder may be entered, but not listed
+        return sorted(
+            name
+            for name in os.listdir(os.path.dirname(path))
+            if _suffix(name) in CAPTION_SUFFIXES and os.path.splitext(name)[0] in stems
+        )
+    return []
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -191,6 +279,18 @@ def id_to_path(identity: str) -> str:
     if identity.startswith("file://"):
         return os.fsdecode(unquote_to_bytes(identity.removeprefix("file://")))
     return identity
+
+
+def member_of(identity: str) -> tuple[str, str] | None:
+    """(the archive's id, the member's own name) if this is the id of a picture in an archive, else None."""
+    match = _MEMBER.fullmatch(identity)
+    return (match[1], match[2]) if match and not os.path.lexists(id_to_path(identity)) else None
+
+
+def file_of(identity: str) -> str:
+    """The path of the file that an item comes from: its own, or that of the archive that holds it."""
+    member = member_of(identity)
+    return id_to_path(member[0] if member else identity)
 
 
 def id_prefixes(root: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The stages of indexing as plain functions: compare → read → (encode) → reuse.
+"""The stages of indexing as plain functions: compare → read → (encode) → reuse; and reopen, years later.
 
 They hold no state and touch no table, so that threads here and partitions elsewhere can run the same ones.
 Encoding is `Encoder.encode_pixels`, writing is `Store.write`.
@@ -13,16 +13,18 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from clipkit import archives
+from clipkit.archives import Member
 from clipkit.encoder import Encoder, ImageInput, Pixels
 from clipkit.errors import ImageError, MissingExtra
-from clipkit.folders import FoundFile, Walk
+from clipkit.folders import FoundFile, Walk, id_to_path, member_of
 from clipkit.images import THUMBNAIL_EDGE, Picture, open_image, read_picture, thumbnail
 from clipkit.store import BUILTIN_COLUMNS, ItemRow
 
@@ -101,8 +103,7 @@ def compare(walk: Walk, items: pa.Table, failures: pa.Table, *, retry: bool = Fa
     `items` and `failures` are what the collection knows below the roots, with id, size_bytes and mtime_ns.
     A file is unchanged if size and time are. `retry` gives failures another try even if they are.
     """
-    ids = pa.array([file.id for file in walk.files], pa.string())
-    stats = np.array([(file.size_bytes, file.mtime_ns) for file in walk.files], np.int64).reshape(-1, 2)
+    ids, stats = _columns(walk.files)
     known, same = _lookup(ids, stats, items)
     _, failed_as_it_is = _lookup(ids, stats, failures)
     failing = failed_as_it_is & ~same & (not retry)
@@ -116,6 +117,12 @@ def compare(walk: Walk, items: pa.Table, failures: pa.Table, *, retry: bool = Fa
         missing=_absent(items["id"], ids),
         known=items.num_rows,
     )
+
+
+def differing(files: Sequence[FoundFile], known: pa.Table) -> list[FoundFile]:
+    """Those of `files` that are not known, or not with their size and time."""
+    ids, stats = _columns(files)
+    return _picked(files, ~_lookup(ids, stats, known)[1])
 
 
 def read_file(
@@ -138,15 +145,69 @@ def read_file(
         return Unreadable(file, f"is over the limit of {MAX_FILE_BYTES >> 20} MiB", lasting=True)
     if (after.st_size, after.st_mtime_ns) != (len(data), file.mtime_ns):
         return Unreadable(file, "changed while it was being read", lasting=False)
+    return _read_data(file, data, encoder, known, max_pixels)
+
+
+def read_member(
+    member: Member, encoder: Callable[[], Encoder], known: KnownHashes | None, max_pixels: int
+) -> Decoded | Copy | Unreadable:
+    """The same for a picture in an archive."""
+    try:
+        data = member.read()
+    except ImageError as error:
+        return Unreadable(member.file, error.reason, lasting=True)
+    except OSError as error:
+        return Unreadable(member.file, f"cannot be read: {error.strerror or error}", lasting=False)
+    return _read_data(member.file, data, encoder, known, max_pixels)
+
+
+def reopen(uri: str) -> BinaryIO:
+    """The image file behind an item's `uri` once more, a file of its own or in an archive, at its start.
+
+    Raises ImageError if it is no longer there or cannot be read.
+    """
+    member = member_of(uri)
+    try:
+        if member is None:
+            with open(id_to_path(uri), "rb") as stream:
+                data = stream.read(MAX_FILE_BYTES + 1)
+            if len(data) > MAX_FILE_BYTES:
+                raise ImageError(f"is over the limit of {MAX_FILE_BYTES >> 20} MiB")
+        else:
+            data = archives.read_member(*member)
+    except FileNotFoundError as error:
+        raise ImageError("does not exist") from error
+    except OSError as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+    return _named(data, uri)
+
+
+def _named(data: bytes, identity: str) -> BinaryIO:
+    """The bytes as a stream with a name: some raw formats are told by their suffix alone."""
+    stream = io.BytesIO(data)
+    stream.name = identity
+    return stream
+
+
+def _read_data(
+    file: FoundFile,
+    data: bytes,
+    encoder: Callable[[], Encoder],
+    known: KnownHashes | None,
+    max_pixels: int,
+) -> Decoded | Copy | Unreadable:
     content_hash = hashlib.sha256(data).hexdigest()
     if known is not None and content_hash in known:
         return Copy(file, content_hash)
     model = encoder()
-    source = io.BytesIO(data)
-    source.name = file.path  # some raw formats are told by their suffix alone
     try:
         picture = read_picture(
-            source, upright=model.upright, reduce_to=size_needed(model), max_pixels=max_pixels
+            _named(data, file.id),
+            upright=model.upright,
+            reduce_to=size_needed(model),
+            max_pixels=max_pixels,
         )
     except (ImageError, MissingExtra) as error:
         return Unreadable(file, str(error), lasting=isinstance(error, ImageError))
@@ -211,8 +272,8 @@ def read_ahead(inputs: Iterable[T], read: Callable[[T], R], ahead: int) -> Gener
 def reuse(copies: Sequence[Copy], sources: pa.Table, missing: set[str]) -> Reused:
     """Rows that give `copies` the vectors of `sources`, items of equal content.
 
-    A source whose id is in `missing` has moved: its copy inherits the user's columns too. A copy that has
-    its own id among the sources was merely touched, and keeps them as well.
+    A source whose id is in `missing` has moved: its copy inherits the user's columns and captions too. A copy
+    that has its own id among the sources was merely touched, and keeps them as well.
     """
     by_hash: dict[str, list[int]] = {}
     for position, content_hash in enumerate(sources["content_hash"].to_pylist()):
@@ -233,11 +294,12 @@ def reuse(copies: Sequence[Copy], sources: pa.Table, missing: set[str]) -> Reuse
             moves.append((copy, gone[0]))
         else:
             unfound.append(copy)
+    copied_from = [ids[at] for _, at in others]
     return Reused(
         moved=_readdressed(moves, sources, sources.schema.names),
         moved_from=[ids[at] for _, at in moves],
-        copied=_readdressed(others, sources, BUILTIN_COLUMNS),
-        copied_from=[ids[at] for _, at in others],
+        copied=_uncaptioned(_readdressed(others, sources, BUILTIN_COLUMNS), copied_from),
+        copied_from=copied_from,
         unfound=unfound,
     )
 
@@ -252,10 +314,26 @@ def _readdressed(pairs: list[tuple[Copy, int]], sources: pa.Table, columns: Sequ
         ("size_bytes", [file.size_bytes for file in files]),
         ("mtime_ns", [file.mtime_ns for file in files]),
     ):
-        at = rows.schema.get_field_index(name)
-        field = rows.schema.field(at)
-        rows = rows.set_column(at, field, pa.array(values, field.type))
+        rows = _with_column(rows, name, values)
     return rows
+
+
+def _uncaptioned(rows: pa.Table, sources: Sequence[str]) -> pa.Table:
+    """The rows without the text of an item that is not their own: captions are one picture's."""
+    own = zip(rows["id"].to_pylist(), sources, rows["text"].to_pylist(), strict=True)
+    return _with_column(rows, "text", [text if id == source else None for id, source, text in own])
+
+
+def _with_column(rows: pa.Table, name: str, values: Sequence[object]) -> pa.Table:
+    at = rows.schema.get_field_index(name)
+    field = rows.schema.field(at)
+    return rows.set_column(at, field, pa.array(values, field.type))
+
+
+def _columns(files: Sequence[FoundFile]) -> tuple[pa.Array, NDArray[np.int64]]:
+    """(ids, sizes and times of shape (n, 2))"""
+    stats = np.array([(file.size_bytes, file.mtime_ns) for file in files], np.int64).reshape(-1, 2)
+    return pa.array([file.id for file in files], pa.string()), stats
 
 
 def _lookup(ids: pa.Array, stats: NDArray[np.int64], table: pa.Table) -> tuple[Mask, Mask]:
@@ -269,8 +347,8 @@ def _lookup(ids: pa.Array, stats: NDArray[np.int64], table: pa.Table) -> tuple[M
     return known, same
 
 
-def _picked(files: list[FoundFile], mask: Mask) -> list[FoundFile]:
-    return [files[i] for i in np.flatnonzero(mask)]
+def _picked(files: Sequence[FoundFile], mask: Mask) -> list[FoundFile]:
+    return [files[int(i)] for i in np.flatnonzero(mask)]
 
 
 def _absent(ids: pa.ChunkedArray, among: pa.Array) -> list[str]:

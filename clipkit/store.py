@@ -1,7 +1,8 @@
-"""What a collection is on disk: the schema, its stamp, and three tables keyed by `id`.
+"""What a collection is on disk: the schema, its stamp, and four tables keyed by `id`.
 
 Collection NAME is the table NAME with the items and their vectors, NAME.thumbnails with the small JPEGs
-(apart, so that compacting vectors moves no pictures), and NAME.failures with the unreadable files.
+(apart, so that compacting vectors moves no pictures), NAME.failures with the unreadable files, and
+NAME.sources with the files that speak of pictures or hold them, as they were when they were last read.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from clipkit.encoder import Encoder, Vectors
+from clipkit.encoder import Encoder, Vectors, batched
 from clipkit.errors import (
     ClipkitError,
     CollectionExists,
@@ -28,7 +30,8 @@ from clipkit.errors import (
     StorageError,
     did_you_mean,
 )
-from clipkit.filters import id_in
+from clipkit.filters import all_of, id_in, is_in
+from clipkit.folders import FoundFile
 from clipkit.lance import Database, Table, VectorColumn
 
 FORMAT_VERSION = 1
@@ -38,7 +41,8 @@ _KEY = pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenf
 _ITEM_FIELDS = (
     pa.field("kind", pa.string(), nullable=False),  # "image" or "text"
     pa.field("uri", pa.string()),
-    pa.field("text", pa.string()),
+    pa.field("text", pa.string()),  # of an image: its captions, one a line
+    pa.field("image_id", pa.string()),  # of a text: the image that it describes
     pa.field("content_hash", pa.string()),  # SHA-256 of the file, hex
     pa.field("size_bytes", pa.int64()),
     pa.field("mtime_ns", pa.int64()),
@@ -59,6 +63,14 @@ _FAILURES = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
     ]
 )
+_SOURCES = pa.schema(
+    [
+        _KEY,
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("mtime_ns", pa.int64(), nullable=False),
+        pa.field("described", pa.bool_(), nullable=False),  # whether its captions were taken, too
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,7 @@ class ItemRow:
     kind: Literal["image", "text"]
     uri: str | None = None
     text: str | None = None
+    image_id: str | None = None
     content_hash: str | None = None
     size_bytes: int | None = None
     mtime_ns: int | None = None
@@ -143,7 +156,7 @@ class Stamp:
 
 
 class Store:
-    """The three tables of one collection."""
+    """The four tables of one collection."""
 
     def __init__(self, database: Database, name: str, items: Table) -> None:
         self.uri = database.uri
@@ -153,6 +166,7 @@ class Store:
         self.stamp = Stamp.from_metadata(items.schema.metadata, f"{name!r} in {database.uri}")
         self.thumbnails = _opened(database, f"{name}.thumbnails", _THUMBNAILS)
         self.failures = _opened(database, f"{name}.failures", _FAILURES)
+        self.sources = _opened(database, f"{name}.sources", _SOURCES)
 
     @classmethod
     def create(cls, uri: str, name: str, stamp: Stamp, columns: Sequence[pa.Field]) -> Store:
@@ -203,6 +217,15 @@ class Store:
             self.thumbnails.delete_ids(row.id for row in rows if row.thumbnail is None)
         return inserted, updated
 
+    def _with_captions(self, rows: Sequence[ItemRow]) -> Sequence[ItemRow]:
+        images = [row.id for row in rows if row.kind == "image" and row.text is None]
+        if not images:
+            return rows
+        known = all_of("kind = 'image'", "text IS NOT NULL", id_in(images))
+        stored = self.items.read(["id", "text"], known)
+        texts = dict(zip(stored["id"].to_pylist(), stored["text"].to_pylist(), strict=True))
+        return [replace(row, text=texts[row.id]) if row.id in texts else row for row in rows]
+
     def _write_thumbnails(self, pictures: Iterable[tuple[str, bytes]]) -> None:
         ids, jpegs = [], []
         for identity, jpeg in pictures:
@@ -251,11 +274,47 @@ class Store:
         arrays = [pa.array(column, f.type) for column, f in zip(columns, _FAILURES, strict=True)]
         self.failures.upsert(pa.Table.from_arrays(arrays, schema=self.failures.schema))
 
+    def write_sources(self, files: Iterable[FoundFile], *, described: bool) -> None:
+        """Remember that these files were read as they are now."""
+        rows = [(file.id, file.size_bytes, file.mtime_ns, described) for file in files]
+        columns = zip(*rows, strict=True) if rows else [()] * len(_SOURCES)
+        arrays = [pa.array(column, f.type) for column, f in zip(columns, _SOURCES, strict=True)]
+        self.sources.upsert(pa.Table.from_arrays(arrays, schema=self.sources.schema))
+
+    def captions_of(self, images: Iterable[str], columns: Sequence[str] = ()) -> pa.Table:
+        """The captions of these images: id, image_id, text and the given columns, in their order."""
+        captions = all_of("kind = 'text'", is_in("image_id", images)) or ""
+        rows = self.items.read(["id", "image_id", "text", *columns], captions)
+        return rows.append_column("length", pc.utf8_length(rows["id"])).sort_by(
+            [("image_id", "ascending"), ("length", "ascending"), ("id", "ascending")]  # -2 before -10
+        )
+
+    def join_captions(self, images: Iterable[str]) -> None:
+        """Let the text of each image be its captions, so that whoever looks for words finds the image."""
+        for page in batched(images, 4096):
+            texts: dict[str, str | None] = dict.fromkeys(page)
+            for row in self.captions_of(page).to_pylist():
+                before = texts[row["image_id"]]
+                texts[row["image_id"]] = row["text"] if before is None else f"{before}\n{row['text']}"
+            stored = self.items.read(["id", "text"], all_of("kind = 'image'", id_in(page)))
+            there = dict(zip(stored["id"].to_pylist(), stored["text"].to_pylist(), strict=True))
+            stale = {id: text for id, text in texts.items() if id in there and there[id] != text}
+            fields = [self.items.schema.field(name) for name in ("id", "text")]
+            arrays = [pa.array(stale, pa.string()), pa.array(stale.values(), pa.string())]
+            self.items.update(pa.Table.from_arrays(arrays, schema=pa.schema(fields)))
+
     def delete(self, where: str) -> int:
-        """The number of items deleted, with their thumbnails."""
-        ids = self.items.read(["id"], where)["id"].to_pylist()
+        """The number of items deleted that pass the filter, with their thumbnails.
+
+        The captions of an image go with it, uncounted; an image whose caption goes no longer has its words.
+        """
+        rows = self.items.read(["id", "image_id"], where)
+        ids = rows["id"].to_pylist()
         deleted = self.items.delete_ids(ids)
         self.thumbnails.delete_ids(ids)
+        for page in batched(ids, 4096):
+            self.items.delete(is_in("image_id", page))
+        self.join_captions(set(rows["image_id"].to_pylist()) - {None})
         return deleted
 
     def to_parquet(self, path: str, where: str | None, batch_rows: int) -> int:
@@ -283,15 +342,19 @@ class Store:
 
     def size_bytes(self) -> int:
         """The data of all tables, in bytes."""
-        return sum(table.size_bytes() for table in (self.items, self.thumbnails, self.failures))
+        return sum(table.size_bytes() for table in self._tables)
+
+    @property
+    def _tables(self) -> tuple[Table, ...]:
+        return self.items, self.thumbnails, self.failures, self.sources
 
     def tidy(self) -> None:
         """Optimize the tables that need it."""
-        for table in (self.items, self.thumbnails, self.failures):
+        for table in self._tables:
             table.tidy()
 
     def optimize(self) -> None:
-        for table in (self.items, self.thumbnails, self.failures):
+        for table in self._tables:
             table.optimize()
 
 

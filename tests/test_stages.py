@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import tarfile
 import threading
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clipkit.encoder import Encoder
+from clipkit.errors import ImageError
 from clipkit.folders import FoundFile, Walk
 from clipkit.stages import (
     Copy,
@@ -18,6 +21,7 @@ from clipkit.stages import (
     compare,
     read_ahead,
     read_file,
+    reopen,
     reuse,
 )
 from clipkit.testing import FakeEncoder
@@ -183,3 +187,43 @@ def test_read_ahead_stops_reading_when_it_is_closed() -> None:
     next(results)
     results.close()
     assert len(started) <= 7
+
+
+# --- reopen
+
+
+def test_reopen_gives_the_bytes_of_a_file_or_of_a_picture_in_an_archive(tmp_path: Path) -> None:
+    data = draw(tmp_path / "a#1.png", 1).read_bytes()
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        tar.add(tmp_path / "a#1.png", arcname="cats/a#1.png")
+    row = {"image": {"bytes": data, "path": "x.png"}}
+    pq.write_table(pa.Table.from_pylist([row, row, row]), tmp_path / "t.parquet", row_group_size=2)
+    for uri in ("a#1.png", "shard.tar#cats/a#1.png", "t.parquet#1", "t.parquet#2"):
+        stream = reopen(str(tmp_path / uri))
+        assert stream.read() == data
+        assert stream.name == str(tmp_path / uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("none.jpg", "does not exist"),
+        ("none.tar#a.jpg", "does not exist"),
+        ("shard.tar#b.png", "no longer in its archive"),
+        ("t.parquet#0", "has no picture"),
+        ("t.parquet#7", "no longer in its archive"),
+        ("t.parquet#x", "no longer in its archive"),
+        ("text.tar#a.jpg", "not a tar file"),
+        ("text.parquet#0", "not a whole Parquet file"),
+        (".", "cannot be read"),
+    ],
+)
+def test_reopen_says_what_it_cannot_give(tmp_path: Path, uri: str, why: str) -> None:
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        tar.add(draw(tmp_path / "a.png", 1), arcname="a.png")
+    table = pa.table({"image": pa.array([None], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))})
+    pq.write_table(table, tmp_path / "t.parquet")
+    for name in ("text.tar", "text.parquet"):
+        (tmp_path / name).write_text("not an archive")
+    with pytest.raises(ImageError, match=why):
+        reopen(str(tmp_path / uri))

@@ -64,8 +64,8 @@ def rows_of(store: Store, columns: Sequence[str]) -> list[tuple[Any, ...]]:
 
 
 def test_the_schema_on_disk_is_format_version_1(uri: str, store: Store) -> None:
-    tables = {name: lancedb.connect(uri).open_table(name).schema for name in ("photos", "photos.thumbnails")}
-    tables["photos.failures"] = lancedb.connect(uri).open_table("photos.failures").schema
+    names = ("photos", "photos.thumbnails", "photos.failures", "photos.sources")
+    tables = {name: lancedb.connect(uri).open_table(name).schema for name in names}
     drawn = {name: [(f.name, str(f.type), f.nullable) for f in schema] for name, schema in tables.items()}
     assert drawn == {
         "photos": [
@@ -73,6 +73,7 @@ def test_the_schema_on_disk_is_format_version_1(uri: str, store: Store) -> None:
             ("kind", "string", False),
             ("uri", "string", True),
             ("text", "string", True),
+            ("image_id", "string", True),
             ("content_hash", "string", True),
             ("size_bytes", "int64", True),
             ("mtime_ns", "int64", True),
@@ -92,6 +93,12 @@ def test_the_schema_on_disk_is_format_version_1(uri: str, store: Store) -> None:
             ("size_bytes", "int64", True),
             ("mtime_ns", "int64", True),
             ("reason", "string", False),
+        ],
+        "photos.sources": [
+            ("id", "string", False),
+            ("size_bytes", "int64", False),
+            ("mtime_ns", "int64", False),
+            ("described", "bool", False),
         ],
     }
     assert all(schema.field("id").metadata == PRIMARY_KEY for schema in tables.values())

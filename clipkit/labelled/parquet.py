@@ -73,7 +73,7 @@ def _choose(name: str, schema: pa.Schema, columns: Columns) -> _Chosen:
     label = _pick(name, schema, columns.label, LABELS)
     key = _pick(name, schema, None, KEYS)
     caption = _pick(name, schema, columns.caption, CAPTIONS)
-    if image is None or not _is_image(schema.field(image).type):
+    if image is None or not is_image(schema.field(image).type):
         what = "no column of pictures" if image is None else f"no bytes in its column {image!r}"
         raise InvalidInput(
             f"{name} has {what}; its columns are {', '.join(schema.names)}. Name the right one"
@@ -92,9 +92,10 @@ def _pick(name: str, schema: pa.Schema, wanted: str | None, usual: Sequence[str]
     return wanted or next((column for column in usual if column in schema.names), None)
 
 
-def _is_image(kind: pa.DataType) -> bool:
+def is_image(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold pictures: bytes, or bytes in a struct as Hugging Face does."""
     if pa.types.is_struct(kind):
-        return any(field.name == "bytes" and _is_image(field.type) for field in kind)
+        return any(field.name == "bytes" and is_image(field.type) for field in kind)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
@@ -102,7 +103,7 @@ def _own_names(files: Sequence[Path], schema: pa.Schema, chosen: _Chosen) -> Nam
     """The classes that occur, by their keys, with what the files call them."""
     if chosen.label is None:
         return {}
-    numbered = _numbered(schema, chosen.label)
+    numbered = class_names(schema, chosen.label)
     pairs: dict[str, object] = {}
     for file in files:
         with _as_invalid_input(file):
@@ -118,7 +119,7 @@ def _own_names(files: Sequence[Path], schema: pa.Schema, chosen: _Chosen) -> Nam
     }
 
 
-def _numbered(schema: pa.Schema, label: str) -> dict[int, tuple[str, ...]]:
+def class_names(schema: pa.Schema, label: str) -> dict[int, tuple[str, ...]]:
     """The names of numbered classes, which the datasets library writes into a file's metadata."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
@@ -133,8 +134,8 @@ def _rows(files: Sequence[Path], chosen: _Chosen) -> Iterator[Row]:
         for record in _records(file, chosen):
             key, caption = record.get(chosen.key or chosen.label or ""), record.get(chosen.caption or "")
             label = str(key) if key is not None and record[chosen.label or ""] is not None else None
-            truth = Truth(label, _captions(caption))
-            yield Row(f"row {number}", partial(_picture, record[chosen.image]), truth)
+            truth = Truth(label, captions_in(caption))
+            yield Row(f"row {number}", partial(picture_bytes, record[chosen.image]), truth)
             number += 1
 
 
@@ -149,13 +150,15 @@ def _records(file: Path, chosen: _Chosen) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _picture(value: Any) -> bytes:
+def picture_bytes(value: Any) -> bytes:
+    """The picture in a cell of such a column. Raises ImageError if there is none."""
     found = value.get("bytes") if isinstance(value, dict) else value
     if not found:
         raise ImageError("has no picture" if found is None else "has a picture of no bytes")
     return bytes(found)
 
 
-def _captions(value: object) -> tuple[str, ...]:
+def captions_in(value: object) -> tuple[str, ...]:
+    """The captions in a cell, which has one or a list of them."""
     given = value if isinstance(value, list) else [value]
     return tuple(text.strip() for text in given if isinstance(text, str) and text.strip())

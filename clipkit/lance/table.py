@@ -67,6 +67,22 @@ class Table:
         self._committed(done.version)
         return done.num_inserted_rows, done.num_updated_rows
 
+    def update(self, rows: pa.Table) -> int:
+        """The number of known rows that were given these values; unknown ids are passed over.
+
+        Columns that `rows` lack are kept as they are. Ids in `rows` are unique.
+        """
+        if rows.num_rows == 0:
+            return 0
+
+        def merge() -> Any:
+            return self.handle.merge_insert("id").when_matched_update_all().use_index(False).execute(rows)
+
+        done = self.write(merge)
+        self._committed(done.version)
+        updated: int = done.num_updated_rows
+        return updated
+
     def delete(self, where: str) -> int:
         """The number of rows deleted."""
         if not self.count(where):  # Lance would commit a version all the same
