@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from PIL import Image
+from PIL import ExifTags, Image
 from pyarrow import feather
 
 from clipkit.cli import app, main
@@ -241,6 +241,67 @@ def test_search_by_picture_by_item_and_minus(indexed: Path, run: Run) -> None:
     assert first(f"id:{indexed}/blue-2.png") == "blue-1.png"
     assert first(f"image:{indexed}/blue-2.png - 2*blue + green").startswith("green")
     assert first("red", "--where", "width = 42") == "red-2.png"
+
+
+@pytest.fixture
+def journey(tmp_path: Path, run: Run) -> Path:
+    """Three pictures with their time, camera and place: north-1, north-2 and south/3."""
+    folder = tmp_path / "journey"
+    (folder / "south").mkdir(parents=True)
+    shots = {
+        "north-1.jpg": ("2024:05:31 23:59:59", "EOS R5", ("N", 48.0), ("E", 16.0)),
+        "north-2.jpg": ("2024:06:01 08:00:00", "NIKON Z 6", ("N", 48.5), ("E", 16.0)),
+        "south/3.jpg": ("2025:01:02 03:04:05", "eos 5d", ("S", 33.0), ("W", 71.0)),
+    }
+    for name, (taken_at, model, latitude, longitude) in shots.items():
+        exif = Image.Exif()
+        exif[ExifTags.Base.Model] = model
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = taken_at
+        exif.get_ifd(ExifTags.IFD.GPSInfo).update(
+            {1: latitude[0], 2: (latitude[1], 0.0, 0.0), 3: longitude[0], 4: (longitude[1], 0.0, 0.0)}
+        )
+        Image.new("RGB", (40, 30), "red").save(folder / name, exif=exif)
+    assert run("index", folder, "--model", "fake").code == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--since", "2024-06"], "23"),
+        (["--until", "2024-05"], "1"),
+        (["--since", "2024-05-31", "--until", "2024-06-01"], "12"),
+        (["--under", "journey/south"], "3"),
+        (["--under", "elsewhere"], ""),
+        (["--camera", "eos"], "13"),
+        (["--near", "48.0,16.0,50km"], "1"),
+        (["--near", "48, 16, 60 km"], "12"),
+        (["--near", "-33,-71,1m"], "3"),
+        (["--camera", "eos", "--since", "2024", "--where", "width = 1 OR uri LIKE '%3.jpg'"], "3"),
+        (["--camera", "eos", "--where", "uri LIKE '%1.jpg' -- the first"], "1"),
+    ],
+)
+def test_short_filters_choose_by_time_folder_camera_and_place(
+    journey: Path, run: Run, monkeypatch: pytest.MonkeyPatch, options: list[str], expected: str
+) -> None:
+    monkeypatch.chdir(journey.parent)
+    result = run("search", "red", "--json", *options)
+    assert result.code == 0, result.err
+    assert "".join(sorted(Path(hit["uri"]).stem[-1] for hit in result.json["hits"])) == expected
+    exported = run("export", "items.csv", "--json", "--force", *options)
+    assert exported.json["items"] == len(expected)
+
+
+def test_short_filters_choose_what_is_deleted_and_described_with(journey: Path, run: Run) -> None:
+    assert run("delete", "--camera", "eos", "--until", "2024", "--yes").out == "deleted 1\n"
+    assert run("delete", "--under", journey / "south", "--yes").out == "deleted 1\n"
+    assert run("delete", "--under", journey / "south", "--yes").out == "deleted 0\n"
+    escape = run("delete", "--camera", "leica", "--where", "false) OR (true", "--yes")
+    assert escape.code == 2
+    assert "closes a parenthesis that it did not open" in escape.err
+    assert run("status", "--json").json["images"] == 1
+    with_texts = run("describe", journey / "north-2.jpg", "--since", "2024", "--json")
+    assert with_texts.json["hits"] == []
 
 
 def test_search_json_has_every_hit_with_its_metadata(indexed: Path, run: Run) -> None:
@@ -494,6 +555,13 @@ def test_doctor_fails_where_nothing_can_be_kept(run: Run, tmp_path: Path) -> Non
         (["search", "red", "--min-score", "3"], 2, "InvalidInput", "from -1 to 1, not 3.0"),
         (["search", "red", "--where", "widht > 3"], 2, "FilterError", "Did you mean width?"),
         (["search", "red", "--where", " "], 2, "FilterError", "SQL condition"),
+        (["search", "red", "--since", "2024-02-30"], 2, "FilterError", "2024-06-01 18:30"),
+        (["search", "red", "--until", "now"], 2, "FilterError", "'now' is no date: write 2024"),
+        (["search", "red", "--near", "48.2,16.4,20"], 2, "FilterError", "such as 48.2,16.4,20km"),
+        (["search", "red", "--near", "100,16.4,20km"], 2, "FilterError", "from -90 to 90 degrees"),
+        (["search", "red", "--camera", ""], 2, "FilterError", "such as canon"),
+        (["search", "red", "--under", ""], 2, "InvalidInput", "'' is not a path"),
+        (["search", "red", "--since", "2024", "--where", "widht > 3"], 2, "FilterError", "mean width?"),
         (["search", "id:nobody"], 2, "InvalidInput", "nobody"),
         (["search", "image:gone.jpg"], 2, "ImageError", "gone.jpg does not exist"),
         (["search", "red", "--name", "defualt"], 2, "CollectionNotFound", "Did you mean default?"),

@@ -40,10 +40,11 @@ PUBLIC = (
 FLOORS = (
     ("__init__",),
     ("errors", "reports"),
-    ("colours", "exif", "filters", "queryline", "sketch"),
+    ("colours", "exif", "queryline", "sketch"),
     ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
     ("images", "encoders.sources"),
     ("encoder", "folders"),
+    ("filters",),
     ("labelled", "lance", "measures", "query", "testing", "encoders.openclip"),
     ("descriptions", "store", "encoders"),
     ("archives",),

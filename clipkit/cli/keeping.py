@@ -68,9 +68,6 @@ def delete(
     ids: Annotated[
         list[str] | None, typer.Argument(metavar="IDS", help="Ids, or paths of indexed files.")
     ] = None,
-    where: Annotated[
-        str | None, typer.Option(metavar="FILTER", help="Delete all items that pass this SQL filter.")
-    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete items from a collection. Files on disk are not touched.
@@ -80,8 +77,9 @@ def delete(
 
     Example: clipkit delete --where "width < 200" --yes
     """
+    where = session.where
     if bool(ids) == (where is not None):
-        raise InvalidInput("name what to delete: either ids, or a filter with --where")
+        raise InvalidInput("name what to delete: either ids, or a filter such as --where or --until")
     collection = session.open()
     found = _stored(collection, ids) if ids else []
     count = len(found) if ids else collection.count(where=where)
@@ -122,9 +120,6 @@ def export(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Where to: FILE.parquet, .arrow, .feather or .csv.")
     ],
-    where: Annotated[
-        str | None, typer.Option(metavar="FILTER", help="Only items that pass this SQL filter.")
-    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write the items to a file: all columns and the vectors; CSV goes without the vectors.
@@ -140,9 +135,9 @@ def export(
         raise InvalidInput(f"{file} is there already: --force replaces it")
     collection = session.open()
     if suffix == ".parquet":
-        rows = collection.to_parquet(file, where=where)
+        rows = collection.to_parquet(file, where=session.where)
     else:
-        rows = _write(collection, file, where, as_csv=suffix == ".csv")
+        rows = _write(collection, file, session.where, as_csv=suffix == ".csv")
     if session.json:
         print_json({"collection": collection.name, "file": str(file.absolute()), "items": rows})
     else:

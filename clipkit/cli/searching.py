@@ -26,12 +26,6 @@ class KindChoice(StrEnum):
 
 
 _K = Annotated[int, typer.Option("-k", metavar="N", help="Print at most so many hits.")]
-_Where = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILTER", help="Only items that pass this SQL filter: \"taken_at > date '2024-01-01'\"."
-    ),
-]
 _MinScore = Annotated[
     float | None, typer.Option(metavar="SCORE", help="Only hits with at least this score, -1 to 1.")
 ]
@@ -47,7 +41,6 @@ def search(
     ],
     k: _K = 10,
     kind: Annotated[KindChoice | None, typer.Option(help="Only pictures, or only texts.")] = None,
-    where: _Where = None,
     min_score: _MinScore = None,
     paths: Annotated[
         bool, typer.Option("--paths", help="Print the paths of pictures, one per line.")
@@ -68,7 +61,7 @@ def search(
     _note_file_as_text(parsed)
     wanted = KindChoice.image if (paths or print0) and kind is None else kind
     hits = session.open().search(
-        parsed, k=k, kind=wanted.value if wanted else None, where=where, min_score=min_score
+        parsed, k=k, kind=wanted.value if wanted else None, where=session.where, min_score=min_score
     )
     if session.json:
         print_json({"query": str(parsed), "hits": [_document(hit) for hit in hits]})
@@ -82,7 +75,6 @@ def describe(
     session: Session,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture; - reads it from stdin.")],
     k: _K = 5,
-    where: _Where = None,
     min_score: _MinScore = None,
 ) -> None:
     """Find the texts of the collection that fit a picture best.
@@ -95,7 +87,7 @@ def describe(
 
     query = Query.image(sys.stdin.buffer.read() if str(image) == "-" else image)
     collection = session.open()
-    hits = collection.search(query, k=k, kind="text", where=where, min_score=min_score)
+    hits = collection.search(query, k=k, kind="text", where=session.where, min_score=min_score)
     if session.json:
         print_json({"image": str(image), "hits": [_document(hit) for hit in hits]})
         return

@@ -8,12 +8,14 @@ import shlex
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipkit.cli import filtering
+from clipkit.cli.filtering import Filters
 from clipkit.cli.output import failed, flush, note
 from clipkit.errors import CollectionExists, CollectionNotFound
 
@@ -60,7 +62,7 @@ _JSON = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False,
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The common options of one call, and `arguments`, all that was typed after `clipkit`."""
+    """The common options of one call, its filters, and `arguments`, all that was typed after `clipkit`."""
 
     db: str | None = None
     name: str = "default"
@@ -68,6 +70,12 @@ class Session:
     precision: str | None = None
     json: bool = False
     arguments: tuple[str, ...] = ()
+    filters: Filters = field(default_factory=Filters)
+
+    @property
+    def where(self) -> str | None:
+        """The filter that the options of `filtering` make together. Raises FilterError."""
+        return self.filters.condition()
 
     def open(self, model: str | None = None) -> Collection:
         """The collection that --db and --name name, its model on the device that --device names."""
@@ -108,11 +116,17 @@ class Session:
 
 
 def register(
-    app: typer.Typer, function: Callable[..., None], *, collection: bool = True, model: bool = False
+    app: typer.Typer,
+    function: Callable[..., None],
+    *,
+    collection: bool = True,
+    model: bool = False,
+    filters: bool = False,
 ) -> None:
     """Makes `function` a command: it takes a Session, and the common options that fill it are added.
 
-    `collection` adds --db and --name, `model` --device and --precision; --json is on every command.
+    `collection` adds --db and --name, `model` --device and --precision, `filters` --where and its short
+    forms; --json is on every command.
     """
     signature = inspect.signature(function, eval_str=True)
     common = [*([_DB, _NAME] if collection else []), *([_DEVICE, _PRECISION] if model else []), _JSON]
@@ -120,10 +134,12 @@ def register(
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in list(signature.parameters.values())[1:]
     ]
+    choosing = filtering.PARAMETERS if filters else ()
 
     @wraps(function)
     def command(context: typer.Context, **given: Any) -> None:
         chosen = {parameter.name: given.pop(parameter.name) for parameter in common}
+        chosen["filters"] = Filters(**{parameter.name: given.pop(parameter.name) for parameter in choosing})
         session = Session(arguments=tuple(context.obj or ()), **chosen)
         try:
             with _warnings_as_notes():
@@ -137,7 +153,7 @@ def register(
                 raise
             raise typer.Exit(failed(error, json=session.json)) from None
 
-    parameters = [_CONTEXT, *own, *common]
+    parameters = [_CONTEXT, *own, *choosing, *common]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
