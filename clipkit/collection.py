@@ -6,12 +6,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from clipkit.adding import add_images, add_texts
+from clipkit.calibration import Backgrounds
 from clipkit.columns import (
     ColumnType,
     at_least_1,
@@ -28,7 +29,7 @@ from clipkit.indexing import index_walk
 from clipkit.places import database_uri
 from clipkit.query import Query
 from clipkit.reports import AddReport, Failure, IndexReport, Progress, Status
-from clipkit.searching import Request, kind_is, search
+from clipkit.searching import Request, cutoffs, kind_is, search
 from clipkit.store import Stamp, Store, collection_names
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Collection:
         self._encoder = encoder
         self._load = load
         self._loading = threading.Lock()
+        self._backgrounds = Backgrounds(store)
 
     @classmethod
     def create(
@@ -212,17 +214,33 @@ class Collection:
         k: int = 10,
         kind: Kind | None = None,
         where: str | None = None,
-        min_score: float | None = None,
+        min_score: float | Literal["auto"] | None = None,
     ) -> Hits:
         """The up to `k` items of highest cosine similarity to `query`, best first.
 
         A string is the one-line form of a Query: "beach + 0.5*image:cat.jpg - people". `kind` keeps images
         or texts only, `where` is an SQL filter over the columns ("width > 1000 AND camera LIKE 'Canon%'"),
-        and hits score at least `min_score`, to the accuracy of float32 (1e-6). Hits of equal score come in
-        the order of their ids. Items that the query itself names are not among the hits.
+        and hits score at least `min_score`, to the accuracy of float32 (1e-6). "auto" stands for what
+        `cutoffs` gives, which may be more than any item scores. Hits of equal score come in the order of
+        their ids. Items that the query itself names are not among the hits.
+
+        With both kinds in one search, a text and a picture that score alike are not equally good: hits are
+        then ordered by how far they stand above what their own kind scores for this query (median and
+        quartiles; `calibration` says how), if there are at least 20 items of each kind. `Hit.score` is the
+        cosine all the same.
         Raises QueryError, FilterError, or InvalidInput for a `k` below 1.
         """
-        return search(self._store, lambda: self.encoder, Request(query, k, kind, where, min_score))
+        request = Request(query, k, kind, where, min_score)
+        return search(self._store, self._backgrounds, lambda: self.encoder, request)
+
+    def cutoffs(self, query: str | Query) -> dict[Kind, float]:
+        """The scores from which on items are unlikely to be there by chance, by kind: `min_score="auto"`.
+
+        They are the query's own, from how all items of a kind score for it, whatever a filter would leave:
+        `calibration` has the method and its limits. Kinds of fewer than 20 items have none, and are not cut.
+        Raises QueryError or InvalidInput.
+        """
+        return cutoffs(self._store, self._backgrounds, lambda: self.encoder, query)
 
     def count(self, *, kind: Kind | None = None, where: str | None = None) -> int:
         """The number of items, of those that pass the filter."""

@@ -160,10 +160,10 @@ def at_least_1(value: int, what: str) -> int:
     return int(value)
 
 
-def cosine(value: float) -> float:
+def cosine(value: object) -> float:
     """`value`, if it can be a cosine similarity. Raises InvalidInput."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not -1.0 <= value <= 1.0:
-        raise InvalidInput(f"min_score is a cosine similarity from -1 to 1, not {value!r}")
+    if not isinstance(value, Real) or isinstance(value, bool) or not -1.0 <= float(value) <= 1.0:
+        raise InvalidInput(f"min_score is a cosine similarity from -1 to 1, or 'auto', not {value!r}")
     return float(value)
 
 

@@ -49,11 +49,21 @@ class Hits(Sequence[Hit]):
     """Hits, best first. Shows itself in a notebook, with thumbnails, and turns into pandas or Arrow."""
 
     def __init__(
-        self, hits: Sequence[Hit], schema: pa.Schema, thumbnails: Callable[[list[str]], Mapping[str, bytes]]
+        self,
+        hits: Sequence[Hit],
+        schema: pa.Schema,
+        thumbnails: Callable[[list[str]], Mapping[str, bytes]],
+        cutoffs: Mapping[Kind, float] | None = None,
     ) -> None:
         self._hits = tuple(hits)
         self._schema = schema
         self._thumbnails = thumbnails
+        self._cutoffs = dict(cutoffs or {})
+
+    @property
+    def cutoffs(self) -> dict[Kind, float]:
+        """The least scores that `min_score="auto"` stood for, by kind; empty after any other search."""
+        return dict(self._cutoffs)
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -61,7 +71,7 @@ class Hits(Sequence[Hit]):
     def __getitem__(self, index: slice) -> Hits: ...
     def __getitem__(self, index: int | slice) -> Hit | Hits:
         if isinstance(index, slice):
-            return Hits(self._hits[index], self._schema, self._thumbnails)
+            return Hits(self._hits[index], self._schema, self._thumbnails, self._cutoffs)
         return self._hits[index]
 
     def __len__(self) -> int:
@@ -96,7 +106,11 @@ class Hits(Sequence[Hit]):
         return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{cards}</div>'
 
 
-def from_rows(rows: pa.Table, thumbnails: Callable[[list[str]], Mapping[str, bytes]]) -> Hits:
+def from_rows(
+    rows: pa.Table,
+    thumbnails: Callable[[list[str]], Mapping[str, bytes]],
+    cutoffs: Mapping[Kind, float] | None = None,
+) -> Hits:
     """The hits in a table with the fields, a `score`, and metadata in all other columns."""
     first = (*FIELDS, "score")
     rows = rows.select([*first, *(name for name in rows.column_names if name not in first)])
@@ -104,7 +118,7 @@ def from_rows(rows: pa.Table, thumbnails: Callable[[list[str]], Mapping[str, byt
         Hit(row.pop("id"), row.pop("uri"), row.pop("kind"), row.pop("text"), row.pop("score"), row)
         for row in rows.to_pylist()
     ]
-    return Hits(hits, rows.schema, thumbnails)
+    return Hits(hits, rows.schema, thumbnails, cutoffs)
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:

@@ -1,12 +1,20 @@
-"""What is behind `Collection.search`: a query resolved to a vector, and the items nearest to it."""
+"""What is behind `Collection.search`: a query resolved to a vector, and the items nearest to it.
+
+Images and texts in one search are candidates each of its own kind, and stand in the order of their standard
+scores (`calibration.Scale`): how far each is above what its kind scores for this query on the whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from clipkit.calibration import Backgrounds, Scale
 from clipkit.columns import at_least_1, cosine
 from clipkit.encoder import Encoder
 from clipkit.errors import InvalidInput
@@ -25,22 +33,61 @@ class Request:
     k: int = 10
     kind: Kind | None = None
     where: str | None = None
-    min_score: float | None = None
+    min_score: float | Literal["auto"] | None = None
 
 
-def search(store: Store, encoder: Callable[[], Encoder], request: Request) -> Hits:
+def search(store: Store, backgrounds: Backgrounds, encoder: Callable[[], Encoder], request: Request) -> Hits:
     """The hits of `Collection.search`. `encoder` is called only if the request is sound."""
     query = _parsed(request.query)
     wanted = at_least_1(request.k, "k, the number of hits wanted,")
-    least = -1.0 if request.min_score is None else cosine(request.min_score)
-    named = [str(part.value) for part in query.parts if part.what == "id"]
+    auto = request.min_score == "auto"
+    least = -1.0 if auto or request.min_score is None else cosine(request.min_score)
+    named = _named(query)
     others = f"NOT ({id_in(named)})" if named else None
     condition = all_of(kind_is(request.kind), store.checked(request.where), others)
-    columns = [name for name in store.items.schema.names if name != "vector"]
     vector = query.resolve(encoder(), store.vectors_of)
-    rows = store.vectors.nearest(vector, wanted, where=condition, columns=columns)
-    rows = rows.filter(pc.greater_equal(rows["score"], least - ROUNDING))
-    return from_rows(rows, store.read_thumbnails)
+    cutoffs = backgrounds.cutoffs(vector, request.kind, named) if auto else {}
+
+    def nearest(kind: Kind | None) -> pa.Table:
+        columns = [name for name in store.items.schema.names if name != "vector"]
+        where = all_of(condition, kind_is(kind))
+        rows = store.vectors.nearest(vector, wanted, where=where, columns=columns)
+        return _at_least(rows, least, cutoffs)
+
+    scales = {} if request.kind else backgrounds.scales(vector, named)
+    rows = _by_standard(nearest, scales).slice(0, wanted) if scales else nearest(None)
+    return from_rows(rows, store.read_thumbnails, cutoffs)
+
+
+def cutoffs(
+    store: Store, backgrounds: Backgrounds, encoder: Callable[[], Encoder], query: str | Query
+) -> dict[Kind, float]:
+    """What `Collection.cutoffs` gives."""
+    parsed = _parsed(query)
+    return backgrounds.cutoffs(parsed.resolve(encoder(), store.vectors_of), None, _named(parsed))
+
+
+def _at_least(rows: pa.Table, least: float, cutoffs: Mapping[Kind, float]) -> pa.Table:
+    """The rows that score `least` and, if there is one, the cut-off of their kind."""
+    limits = [max(least, cutoffs.get(kind, -1.0)) - ROUNDING for kind in rows["kind"].to_pylist()]
+    return rows.filter(pc.greater_equal(rows["score"], pa.array(limits, pa.float64())))
+
+
+def _by_standard(nearest: Callable[[Kind], pa.Table], scales: Mapping[Kind, Scale]) -> pa.Table:
+    """What is nearest of each kind, in the order of standard scores, ties by id."""
+    tables = [nearest(kind) for kind in scales]
+    standard = [
+        scale.standard(rows["score"].to_numpy()) for rows, scale in zip(tables, scales.values(), strict=True)
+    ]
+    rows = pa.concat_tables(tables)
+    order = pa.table({"standard": np.concatenate(standard), "id": rows["id"]})
+    places = pc.sort_indices(order, [("standard", "descending"), ("id", "ascending")])
+    return rows.take(places)
+
+
+def _named(query: Query) -> list[str]:
+    """The items that the query itself names."""
+    return [str(part.value) for part in query.parts if part.what == "id"]
 
 
 def _parsed(query: str | Query) -> Query:

@@ -338,6 +338,22 @@ def test_nothing_found_is_no_error(indexed: Path, run: Run) -> None:
     assert run("search", "red", "--min-score", "0.99", "-0").out == ""
 
 
+def test_search_cuts_off_by_itself(tmp_path: Path, run: Run) -> None:
+    collection = Collection.create(encoder=FakeEncoder())
+    collection.add_texts(["red"], ids=["red"])
+    assert run("search", "red blue", "--min-score", "auto").out == f"{1 / 2**0.5:.3f}\tred\n", "too few"
+    collection.add_texts([f"word{i}" for i in range(40)])
+    found = run("search", "red", "-k", 30, "--min-score", "auto", "--json").json
+    assert [hit["id"] for hit in found["hits"]] == ["red"]
+    assert found["cutoffs"] == collection.cutoffs("red")
+    nothing = run("search", "green", "--min-score", "auto")
+    least = collection.cutoffs("green")["text"]
+    assert (nothing.code, nothing.out) == (0, "")
+    assert nothing.err == f"nothing found above the automatic cut-off, {least:.3f} for texts\n"
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "red.png")
+    assert run("describe", tmp_path / "red.png", "--min-score", "auto").out == f"{RED_SCORE}\tred\n"
+
+
 def test_paths_are_of_pictures_only_and_fit_xargs(indexed: Path, run: Run) -> None:
     Collection.open().add_texts(["red"])
     paths = [str(indexed / f"red-{n}.png") for n in (1, 2)]
@@ -550,9 +566,10 @@ def test_doctor_fails_where_nothing_can_be_kept(run: Run, tmp_path: Path) -> Non
         (["search", "-people"], 2, "UsageError", "clipkit search -- -people"),
         (["search"], 2, "UsageError", "Missing argument 'QUERY'"),
         (["search", "red", "-k", "0"], 2, "InvalidInput", "at least 1, not 0"),
+        (["search", "red", "--min-score", "high"], 2, "UsageError", "'high' is neither a number nor auto"),
         (["search", "red", "-k", "many"], 2, "UsageError", "valid integer"),
         (["search", "red", "--kind", "video"], 2, "UsageError", "'image', 'text'"),
-        (["search", "red", "--min-score", "3"], 2, "InvalidInput", "from -1 to 1, not 3.0"),
+        (["search", "red", "--min-score", "3"], 2, "InvalidInput", "from -1 to 1, or 'auto', not 3.0"),
         (["search", "red", "--where", "widht > 3"], 2, "FilterError", "Did you mean width?"),
         (["search", "red", "--where", " "], 2, "FilterError", "SQL condition"),
         (["search", "red", "--since", "2024-02-30"], 2, "FilterError", "2024-06-01 18:30"),

@@ -237,9 +237,9 @@ def test_a_copy_scores_one_whatever_float32_makes_of_it(collection: Collection) 
         assert len(collection.search(word, k=5, min_score=scores[2])) >= 3
 
 
-@pytest.mark.parametrize("least", [-1.1, 1.0001, float("nan"), float("inf"), "0.5", True])
+@pytest.mark.parametrize("least", [-1.1, 1.0001, float("nan"), float("inf"), "0.5", "automatic", True])
 def test_min_score_is_a_cosine(mixed: Collection, least: Any) -> None:
-    with pytest.raises(InvalidInput, match="min_score is a cosine similarity from -1 to 1, not"):
+    with pytest.raises(InvalidInput, match="min_score is a cosine similarity from -1 to 1, or 'auto', not"):
         mixed.search("red", min_score=least)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,7 +13,7 @@ from clipkit.cli.output import note, print_json, print_paths, print_table
 from clipkit.cli.session import Session
 
 if TYPE_CHECKING:
-    from clipkit.hits import Hit
+    from clipkit.hits import Hit, Hits
     from clipkit.query import Query
 
 
@@ -27,7 +26,11 @@ class KindChoice(StrEnum):
 
 _K = Annotated[int, typer.Option("-k", metavar="N", help="Print at most so many hits.")]
 _MinScore = Annotated[
-    float | None, typer.Option(metavar="SCORE", help="Only hits with at least this score, -1 to 1.")
+    str | None,
+    typer.Option(
+        metavar="SCORE",
+        help="Only hits with at least this score, -1 to 1; auto: with what stands out for this query.",
+    ),
 ]
 
 
@@ -61,10 +64,10 @@ def search(
     _note_file_as_text(parsed)
     wanted = KindChoice.image if (paths or print0) and kind is None else kind
     hits = session.open().search(
-        parsed, k=k, kind=wanted.value if wanted else None, where=session.where, min_score=min_score
+        parsed, k=k, kind=wanted.value if wanted else None, where=session.where, min_score=_score(min_score)
     )
     if session.json:
-        print_json({"query": str(parsed), "hits": [_document(hit) for hit in hits]})
+        print_json({"query": str(parsed), **_documents(hits)})
     elif paths or print0:
         print_paths([_path(hit) for hit in hits if hit.uri], separator="\0" if print0 else "\n")
     else:
@@ -87,9 +90,9 @@ def describe(
 
     query = Query.image(sys.stdin.buffer.read() if str(image) == "-" else image)
     collection = session.open()
-    hits = collection.search(query, k=k, kind="text", where=session.where, min_score=min_score)
+    hits = collection.search(query, k=k, kind="text", where=session.where, min_score=_score(min_score))
     if session.json:
-        print_json({"image": str(image), "hits": [_document(hit) for hit in hits]})
+        print_json({"image": str(image), **_documents(hits)})
         return
     if not hits and not collection.count(kind="text"):
         note(f"the collection has no texts to choose from; add some:\n  {session.again('add-texts')} FILE")
@@ -97,12 +100,29 @@ def describe(
     _print_hits(hits)
 
 
-def _print_hits(hits: Sequence[Hit]) -> None:
+def _score(given: str | None) -> float | Literal["auto"] | None:
+    if given == "auto":
+        return "auto"
+    try:
+        return None if given is None else float(given)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{given!r} is neither a number nor auto", param_hint="'--min-score'"
+        ) from None
+
+
+def _print_hits(hits: Hits) -> None:
     if not hits:
-        note("nothing found")
+        least = " and ".join(f"{score:.3f} for {kind}s" for kind, score in hits.cutoffs.items())
+        note(f"nothing found above the automatic cut-off, {least}" if least else "nothing found")
         return
     rows = [(f"{hit.score:.3f}", hit.text if hit.kind == "text" and hit.text else _path(hit)) for hit in hits]
     print_table(("score", "what"), rows, right=("score",))
+
+
+def _documents(hits: Hits) -> dict[str, object]:
+    documents: dict[str, object] = {"hits": [_document(hit) for hit in hits]}
+    return {**documents, "cutoffs": hits.cutoffs} if hits.cutoffs else documents
 
 
 def _document(hit: Hit) -> dict[str, object]:

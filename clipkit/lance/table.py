@@ -46,6 +46,12 @@ class Table:
     def schema(self) -> pa.Schema:
         return self.patiently(lambda: self.handle.schema)
 
+    @property
+    def version(self) -> int:
+        """The number of the newest version: another one after each write, by whichever process."""
+        number: int = self.patiently(lambda: self.handle.version)
+        return number
+
     def indexed(self) -> set[str]:
         """The columns that have an index."""
         return {column for index in self.patiently(self.handle.list_indices) for column in index.columns}

@@ -43,6 +43,13 @@ class VectorColumn:
             found = self._search(vector, k, all_of(where, only), columns, farthest=2.0 + ROUNDING)
         return found.sort_by([("score", "descending"), ("id", "ascending")]).slice(0, k)
 
+    def read(self, where: str) -> tuple[list[str], NDArray[np.float32]]:
+        """The ids that pass `where`, (n), and their vectors, (n, dim), in the same order."""
+        stored = self._table.read(["id", self._column], where)
+        column = stored[self._column].combine_chunks()
+        vectors = column.flatten().to_numpy(zero_copy_only=False)
+        return stored["id"].to_pylist(), vectors.reshape(len(column), column.type.list_size)
+
     def _best_ids(self, vector: NDArray[np.float32], k: int, where: str | None, least: float) -> list[str]:
         """The ids of the k best rows, where more than were asked for score `least` at the k-th place."""
         found = self._search(vector, MOST_ROWS, where, ["id"], farthest=1.0 - least + ROUNDING)
