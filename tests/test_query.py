@@ -78,8 +78,6 @@ def test_a_line_reads_as_its_terms(line: str, expected: list[tuple[str, Any, flo
 @pytest.mark.parametrize(
     ("line", "column", "message"),
     [
-        ("", 0, "the query is empty"),
-        (" \t ", 0, "the query is empty"),
         ("beach -", 6, "nothing stands behind this -"),
         ("beach + ", 6, r"nothing stands behind this \+"),
         ("+", 0, r"nothing stands behind this \+"),
@@ -119,6 +117,12 @@ def test_a_line_that_does_not_parse_points_at_the_character(line: str, column: i
     shown = str(caught.value).splitlines()
     assert shown[-1] == "  " + " " * column + "^"
     assert len(shown) == 3
+
+
+@pytest.mark.parametrize("line", ["", " \t "])
+def test_an_empty_line_has_no_character_to_point_at(line: str) -> None:
+    with pytest.raises(QueryError, match=r"\Athe query is empty: say what to look for\Z"):
+        Query.parse(line)
 
 
 def test_what_is_not_a_string_does_not_parse() -> None:

@@ -26,12 +26,13 @@ PACKAGES = ("torch", "open-clip-torch", "lancedb", "pyarrow", "numpy", "pillow",
 
 # extra: the module that shows whether it is installed, and what it is for
 EXTRAS = {
-    "heif": ("pillow_heif", "HEIC and AVIF pictures"),
+    "heif": ("pillow_heif", "HEIC pictures"),
     "raw": ("rawpy", "raw files of cameras"),
     "text": ("sentence_transformers", "text models beside CLIP"),
     "web": ("gradio", "the web page"),
     "server": ("fastapi", "the HTTP server"),
     "ray": ("ray", "indexing on many machines"),
+    "pandas": ("pandas", "data frames"),
 }
 
 
