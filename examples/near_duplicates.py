@@ -1,29 +1,23 @@
-"""Find pictures that are almost the same, by comparing all vectors with all.
+"""Find pictures that are there twice, or nearly.
 
-python examples/near_duplicates.py                plain pictures and a stand-in for a model, offline
+python examples/near_duplicates.py                drawn pictures and a stand-in for a model, offline
 python examples/near_duplicates.py holidays       a collection that you have indexed before
 """
 
 import sys
 import tempfile
 
-import numpy as np
-from PIL import Image
-
 import clipkit
-
-ALIKE = 0.98  # cosine; which pairs are duplicates to you depends on the model, so look at some
+from clipkit import sketch
+from clipkit.neighbours import STRENGTHS, duplicates
 
 
 def main(collection: clipkit.Collection) -> None:
-    stored = collection.to_arrow(columns=["id", "vector"], where="kind = 'image'")
-    ids = stored["id"].to_pylist()
-    vectors = np.stack(stored["vector"].to_numpy())  # (n, dim), rows of unit length
-    for i, vector in enumerate(vectors):
-        scores = vectors[:i] @ vector
-        for j in np.flatnonzero(scores >= ALIKE):
-            print(f"{scores[j]:.3f}  {ids[j]}  {ids[i]}")
-    print(len(ids), "pictures compared")
+    for strength in STRENGTHS:
+        found = duplicates(collection, strength)
+        print(f"{strength}: {len(found.groups)} groups among {found.items} pictures")
+        for group in found.groups:
+            print("   keep", group.keep.id, "of", ", ".join(hit.id for hit in group.others))
 
 
 if __name__ == "__main__":
@@ -32,6 +26,12 @@ if __name__ == "__main__":
     else:
         with tempfile.TemporaryDirectory() as db:
             collection = clipkit.Collection.create(db=db, encoder="fake")
-            red, blue = (Image.new("RGB", (512, 512), colour) for colour in ("red", "blue"))
-            collection.add_images([red, red.resize((96, 96)), blue], ids=["red", "small red", "blue"])
+            whole = sketch.draw(sketch.scene(7), size=320)
+            pictures = {
+                "whole": whole,
+                "small": whole.resize((160, 160)),
+                "cropped": whole.crop((30, 20, 310, 290)),
+                "another": sketch.draw(sketch.scene(8), size=320),
+            }
+            collection.add_images(list(pictures.values()), ids=list(pictures))
             main(collection)

@@ -802,3 +802,34 @@ def test_ctrl_c_leaves_one_json_document(slow_pictures: Path) -> None:
     document = json.loads(out)
     assert document["error"]["type"] == "Interrupted"
     assert document["added"] == Collection.open().count() >= 64
+
+
+# --- duplicates
+
+
+def test_duplicates_are_printed_in_groups_and_could_go(indexed: Path, run: Run) -> None:
+    result = run("duplicates")
+    assert (result.code, result.out) == (0, "")
+    assert result.err == "no duplicates among 6 items\n"
+    result = run("duplicates", "--strength", "resaved")
+    lines = [line.split("\t") for line in result.out.splitlines()]
+    assert [(number, role, Path(path).name) for number, role, _, path in lines] == [
+        (str(number), role, f"{colour}-{of}.png")
+        for number, colour in enumerate(("blue", "green", "red"), 1)
+        for role, of in (("keep", 2), ("", 1))
+    ]
+    assert result.err.startswith("3 groups; 3 items could go, ")
+    could_go = run("duplicates", "--strength", "resaved", "-0").out.removesuffix("\0").split("\0")
+    assert sorted(could_go) == [str(indexed / f"{colour}-1.png") for colour in ("blue", "green", "red")]
+
+
+def test_duplicates_as_json(indexed: Path, run: Run) -> None:
+    document = run("duplicates", "--strength", "edited", "--where", "uri LIKE '%red%'", "--json").json
+    [group] = document.pop("groups")
+    assert document == {"strength": "edited", "items": 2, "unseen": []}
+    assert group["keep"]["id"] == str(indexed / "red-2.png")
+    assert [hit["id"] for hit in group["others"]] == [str(indexed / "red-1.png")]
+    assert run("duplicates", "--kind", "text", "--json").json["items"] == 0
+    result = run("duplicates", "--where", "colour = 3", "--json")
+    assert (result.code, result.json["error"]["type"]) == (2, "FilterError")
+    assert run("duplicates", "--strength", "same").code == 2

@@ -69,7 +69,7 @@ def search(
     if session.json:
         print_json({"query": str(parsed), **_documents(hits)})
     elif paths or print0:
-        print_paths([_path(hit) for hit in hits if hit.uri], separator="\0" if print0 else "\n")
+        print_paths([hit_path(hit) for hit in hits if hit.uri], separator="\0" if print0 else "\n")
     else:
         _print_hits(hits)
 
@@ -116,16 +116,21 @@ def _print_hits(hits: Hits) -> None:
         least = " and ".join(f"{score:.3f} for {kind}s" for kind, score in hits.cutoffs.items())
         note(f"nothing found above the automatic cut-off, {least}" if least else "nothing found")
         return
-    rows = [(f"{hit.score:.3f}", hit.text if hit.kind == "text" and hit.text else _path(hit)) for hit in hits]
-    print_table(("score", "what"), rows, right=("score",))
+    print_table(("score", "what"), [(f"{hit.score:.3f}", hit_shown(hit)) for hit in hits], right=("score",))
 
 
 def _documents(hits: Hits) -> dict[str, object]:
-    documents: dict[str, object] = {"hits": [_document(hit) for hit in hits]}
+    documents: dict[str, object] = {"hits": [hit_document(hit) for hit in hits]}
     return {**documents, "cutoffs": hits.cutoffs} if hits.cutoffs else documents
 
 
-def _document(hit: Hit) -> dict[str, object]:
+def hit_shown(hit: Hit) -> str:
+    """What tells a person which item it is: its text, or its path."""
+    return hit.text if hit.kind == "text" and hit.text else hit_path(hit)
+
+
+def hit_document(hit: Hit) -> dict[str, object]:
+    """A hit as JSON has it."""
     return {
         "id": hit.id,
         "uri": hit.uri,
@@ -136,7 +141,8 @@ def _document(hit: Hit) -> dict[str, object]:
     }
 
 
-def _path(hit: Hit) -> str:
+def hit_path(hit: Hit) -> str:
+    """The path of its file, or else its id."""
     from clipkit.folders import id_to_path
 
     return id_to_path(hit.uri or hit.id)
