@@ -74,6 +74,10 @@ class Hits(Sequence[Hit]):
             return Hits(self._hits[index], self._schema, self._thumbnails, self._cutoffs)
         return self._hits[index]
 
+    def taken(self, places: Sequence[int]) -> Hits:
+        """The hits at these places, in that order."""
+        return Hits([self._hits[at] for at in places], self._schema, self._thumbnails, self._cutoffs)
+
     def __len__(self) -> int:
         return len(self._hits)
 

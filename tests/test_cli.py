@@ -833,3 +833,42 @@ def test_duplicates_as_json(indexed: Path, run: Run) -> None:
     result = run("duplicates", "--where", "colour = 3", "--json")
     assert (result.code, result.json["error"]["type"]) == (2, "FilterError")
     assert run("duplicates", "--strength", "same").code == 2
+
+
+# --- clusters, outliers, recommend
+
+
+def test_clusters_show_what_is_in_their_middle(indexed: Path, tmp_path: Path, run: Run) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("blue\n\nred\n green \n", encoding="utf-8")
+    lines = run("clusters", "-n", 3, "--labels", labels).out.splitlines()
+    rows = [line.split("\t") for line in lines]
+    assert [size for size, *_ in rows] == ["2", "2", "2"]
+    assert {names.split(", ")[0] for _, _, names, _ in rows} == {"red", "green", "blue"}
+    assert all(Path(path).name.startswith(names.split(", ")[0]) for _, _, names, path in rows)
+    document = run("clusters", "-n", 2, "--json").json["clusters"]
+    assert sum(len(cluster["ids"]) for cluster in document) == 6
+    labels.write_text("\n")
+    assert run("clusters", "--labels", labels).code == 2
+    assert run("clusters", "--kind", "text").err == "there is nothing to cluster\n"
+
+
+def test_outliers_are_the_least_like_others(indexed: Path, run: Run) -> None:
+    Image.new("RGB", (50, 50), "pink").save(indexed / "pink.png")
+    run("index", indexed)
+    score, path = run("outliers", "-n", 1).out.rstrip("\n").split("\t")
+    assert path == str(indexed / "pink.png")
+    [hit] = run("outliers", "-n", 1, "--json").json["outliers"]
+    assert (hit["id"], f"{hit['score']:.3f}") == (path, score)
+    assert run("outliers", "--kind", "text").err == "nothing found\n"
+
+
+def test_recommend_finds_more_of_the_same(indexed: Path, run: Run) -> None:
+    red, blue = indexed / "red-1.png", indexed / "blue-1.png"
+    [hit] = run("recommend", "--like", red, "--unlike", blue, "-k", 1, "--json").json["hits"]
+    assert hit["id"] == str(indexed / "red-2.png")
+    result = run("recommend", "--like", red, "--like", blue, "-k", 2, "--diversity", 0.5)
+    found = {Path(line.split("\t")[1]).name for line in result.out.splitlines()}
+    assert found == {"red-2.png", "blue-2.png"}
+    assert run("recommend", "--like", "nothing").code == 2
+    assert run("recommend").code == 2

@@ -1,8 +1,10 @@
-"""`clipkit duplicates`: what lies near what in a collection."""
+"""`clipkit duplicates`, `clusters`, `outliers` and `recommend`: what lies near what in a collection."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,9 +12,11 @@ import typer
 from clipkit.cli.output import note, plural, print_json, print_paths, print_table, progress_bar, size
 from clipkit.cli.searching import KindChoice, hit_document, hit_path, hit_shown
 from clipkit.cli.session import Session
+from clipkit.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from clipkit.neighbours import Group
+    from clipkit.hits import Hit
+    from clipkit.neighbours import Cluster, Group
 
 
 class StrengthChoice(StrEnum):
@@ -73,6 +77,118 @@ def duplicates(
     else:
         _print_groups(found.groups)
         _note_duplicates(found.groups, found.items, len(found.unseen))
+
+
+def clusters(
+    session: Session,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", metavar="N", help="How many clusters. Default: as many as show clearly."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Name them by these labels, one a line.")
+    ] = None,
+    kind: _Kind = KindChoice.image,
+) -> None:
+    """Show what a collection is about: its items in clusters, each with the items at its middle.
+
+    Coherence is the mean cosine similarity of a cluster's items to its middle.
+
+    Example: clipkit clusters -n 20 --labels things.txt
+    """
+    from clipkit.neighbours import clusters as find
+
+    names = None if labels is None else _lines(labels)
+    found = find(session.open(), n, labels=names, kind=kind.value, where=session.where)
+    if session.json:
+        print_json({"clusters": [_cluster_document(cluster) for cluster in found]})
+    elif not found:
+        note("there is nothing to cluster")
+    else:
+        rows = [
+            (str(each.size), f"{each.coherence:.3f}", ", ".join(each.names), hit_shown(each.items[0]))
+            for each in found
+        ]
+        print_table(("items", "coherence", "names", "in the middle"), rows, right=("items", "coherence"))
+
+
+def outliers(
+    session: Session,
+    n: Annotated[int, typer.Option("-n", metavar="N", help="How many items.")] = 10,
+    kind: _Kind = KindChoice.image,
+) -> None:
+    """Find the items that are least like any others.
+
+    The score is the mean cosine similarity of an item to the five nearest to it.
+
+    Example: clipkit outliers -n 20
+    """
+    from clipkit.neighbours import outliers as find
+
+    found = find(session.open(), n, kind=kind.value, where=session.where)
+    if session.json:
+        print_json({"outliers": [hit_document(hit) for hit in found]})
+    else:
+        _print_scored(found)
+
+
+def recommend(
+    session: Session,
+    like: Annotated[list[str], typer.Option(metavar="ID", help="More like this item; may be repeated.")],
+    unlike: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Less like this item; may be repeated.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", metavar="N", help="Print at most so many items.")] = 10,
+    diversity: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="How different they are to be: 0 the nearest, 1 anything else."),
+    ] = 0.3,
+    kind: Annotated[KindChoice | None, typer.Option(help="Only pictures, or only texts.")] = None,
+) -> None:
+    """Find items like some and unlike others, and not all alike.
+
+    Example: clipkit recommend --like /photos/cat.jpg --like /photos/owl.jpg --unlike /photos/car.jpg
+    """
+    from clipkit.neighbours import recommend as find
+
+    found = find(
+        session.open(),
+        like,
+        disliked=unlike or [],
+        k=k,
+        diversity=diversity,
+        kind=kind.value if kind else None,
+    )
+    if session.json:
+        print_json({"liked": like, "disliked": unlike or [], "hits": [hit_document(hit) for hit in found]})
+    else:
+        _print_scored(found)
+
+
+def _print_scored(hits: Sequence[Hit]) -> None:
+    if not hits:
+        note("nothing found")
+        return
+    print_table(("score", "what"), [(f"{hit.score:.3f}", hit_shown(hit)) for hit in hits], right=("score",))
+
+
+def _cluster_document(cluster: Cluster) -> dict[str, object]:
+    return {
+        "names": cluster.names,
+        "coherence": cluster.coherence,
+        "items": [hit_document(hit) for hit in cluster.items],
+        "ids": cluster.ids,
+    }
+
+
+def _lines(file: Path) -> list[str]:
+    """The labels of a file, of which there is at least one."""
+    from clipkit.labelled import read_text
+
+    found = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    if not found:
+        raise InvalidInput(f"{file} holds no labels: write one a line")
+    return found
 
 
 def _print_groups(groups: tuple[Group, ...]) -> None:

@@ -4,6 +4,19 @@ Each is a function over a Collection that works on stored vectors and thumbnails
 deleted. Pictures and texts are looked at apart, since their vectors lie apart. None compares all with all.
 """
 
+from clipkit.neighbours.clustering import Cluster, clusters
 from clipkit.neighbours.copies import STRENGTHS, Duplicates, Group, Strength, duplicates
+from clipkit.neighbours.outlying import outliers
+from clipkit.neighbours.recommending import recommend
 
-__all__ = ["STRENGTHS", "Duplicates", "Group", "Strength", "duplicates"]
+__all__ = [
+    "STRENGTHS",
+    "Cluster",
+    "Duplicates",
+    "Group",
+    "Strength",
+    "clusters",
+    "duplicates",
+    "outliers",
+    "recommend",
+]

@@ -7,6 +7,7 @@ that it costs no dependency: cosines need nothing of what scikit-learn's for Euc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ Ints: TypeAlias = NDArray[np.int64]
 ROUNDS = 25  # at most; most collections settle in fewer
 PER_CENTRE = 256  # rows that a centre is found from: more moves it little, and a million rows cost the same
 _SPREAD_UP_TO = 128  # k-means++ reads all rows once a centre; with more centres, random rows do as well
+_TRIED = 5  # rows that each new start is the best of
 _BLOCK = 1 << 23  # cosines held at once: 32 MB
 
 
@@ -67,8 +69,19 @@ def _begun(vectors: Vectors, k: int, random: np.random.Generator) -> Vectors:
     if k > _SPREAD_UP_TO:
         return vectors[np.sort(random.choice(len(vectors), k, replace=False))]
     chosen = [int(random.integers(len(vectors)))]
-    far = np.clip(2 - 2 * (vectors @ vectors[chosen[0]]), 0, None).astype(np.float64)
+    far = _squared_distances(vectors, chosen)[:, 0]
     while len(chosen) < k and far.sum() > 0:
-        chosen.append(int(random.choice(len(vectors), p=far / far.sum())))
-        far = np.minimum(far, np.clip(2 - 2 * (vectors @ vectors[chosen[-1]]), 0, None))
+        tried = random.choice(len(vectors), _TRIED, p=far / far.sum())
+        left = np.minimum(far[:, None], _squared_distances(vectors, tried))  # (n, tried)
+        best = int(left.sum(axis=0).argmin())
+        chosen.append(int(tried[best]))
+        far = left[:, best]
     return vectors[chosen]
+
+
+def _squared_distances(vectors: Vectors, places: Sequence[int] | Ints) -> NDArray[np.float64]:
+    """Of all rows to those at `places`, (n, places)."""
+    distances: NDArray[np.float64] = np.clip(2 - 2 * (vectors @ vectors[places].T), 0, None).astype(
+        np.float64
+    )
+    return distances
