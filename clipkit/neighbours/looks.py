@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -22,6 +23,7 @@ from clipkit.encoder import batched
 from clipkit.errors import ImageError
 from clipkit.images import open_image
 from clipkit.neighbours.kmeans import Ints
+from clipkit.stages import read_ahead
 
 Floats: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -29,6 +31,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 EDGE = 64  # cells of brightness along an edge: 4 kB a picture
 _COLOURS, _COARSE, _WHOLE, _SEARCHED, _FINE = 8, 8, 16, 16, 24  # cells along an edge
 _PAGE = 1_000  # thumbnails read at once: 15 MB
+_AHEAD = 8  # batches, or thumbnails, that threads are ahead of what has been taken
 _BATCH = 256  # pairs compared at once: 20 MB of windows
 
 # One picture stored twice: of 200 photos, 99 in 100 saved again as JPEG of quality 30, or at a quarter of
@@ -88,23 +91,27 @@ def read_looks(
     done = 0
     for page in batched(ids, _PAGE):
         found = thumbnails(page)
-        for place, identity in enumerate(page, done):
-            if identity in found:
-                _look(found[identity], looks, place)
+        grids = read_ahead((found.get(identity) for identity in page), _grids, ahead=_AHEAD)
+        for place, both in enumerate(grids, done):
+            if both is not None:
+                looks.brightness[place], looks.colours[place] = both
+                looks.known[place] = True
         done += len(page)
         progress(done)
     return looks
 
 
-def _look(jpeg: bytes, looks: Looks, place: int) -> None:
+def _grids(jpeg: bytes | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """Brightness and colours of a thumbnail; None if it is damaged, as if there were none."""
     try:
-        picture = open_image(jpeg)
-    except ImageError:  # damaged: as if there were none
-        return
+        picture = None if jpeg is None else open_image(jpeg)
+    except ImageError:
+        return None
+    if picture is None:
+        return None
     small = picture.resize((EDGE, EDGE), Image.Resampling.BOX)
-    looks.brightness[place] = np.asarray(small.convert("L"))
-    looks.colours[place] = np.asarray(small.resize((_COLOURS, _COLOURS), Image.Resampling.BOX))
-    looks.known[place] = True
+    colours = small.resize((_COLOURS, _COLOURS), Image.Resampling.BOX)
+    return np.asarray(small.convert("L")), np.asarray(colours)
 
 
 def resaved(looks: Looks, pairs: Ints) -> Mask:
@@ -129,13 +136,15 @@ def agreeing(looks: Looks, pairs: Ints, least: Agreement) -> Mask:
         for mirrored in (False, True):
             open_ = np.flatnonzero(~same & looks.known[pairs].all(axis=1))
             open_ = open_[np.argsort(direction[open_, 0], kind="stable")]  # so that windows serve several
-            for start in range(0, len(open_), _BATCH):
-                batch = open_[start : start + _BATCH]
-                same[batch] = _within(looks.brightness, direction[batch], mirrored, least)
+            within = partial(_within, looks.brightness, mirrored=mirrored, least=least)
+            batches = [open_[start : start + _BATCH] for start in range(0, len(open_), _BATCH)]
+            found = read_ahead((direction[batch] for batch in batches), within, ahead=_AHEAD)
+            for batch, mask in zip(batches, found, strict=True):
+                same[batch] = mask
     return same
 
 
-def _within(brightness: NDArray[np.uint8], pairs: Ints, mirrored: bool, least: Agreement) -> Mask:
+def _within(brightness: NDArray[np.uint8], pairs: Ints, *, mirrored: bool, least: Agreement) -> Mask:
     """Whether the second of each of `pairs` (p, 2) is found in the first."""
     wholes, at = np.unique(pairs[:, 0], return_inverse=True)
     part = brightness[pairs[:, 1]].astype(np.float32)  # (p, 64, 64)
