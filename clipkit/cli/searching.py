@@ -82,7 +82,7 @@ def describe(
 ) -> None:
     """Find the texts of the collection that fit a picture best.
 
-    The texts come from clipkit add-texts: labels, captions, sentences.
+    The texts come from clipkit add-texts (labels, sentences) and from the captions of indexed pictures.
 
     Example: clipkit describe cat.jpg -k 3
     """
@@ -116,8 +116,14 @@ def _print_hits(hits: Hits) -> None:
         least = " and ".join(f"{score:.3f} for {kind}s" for kind, score in hits.cutoffs.items())
         note(f"nothing found above the automatic cut-off, {least}" if least else "nothing found")
         return
-    rows = [(f"{hit.score:.3f}", hit.text if hit.kind == "text" and hit.text else _path(hit)) for hit in hits]
-    print_table(("score", "what"), rows, right=("score",))
+    print_table(("score", "what"), [(f"{hit.score:.3f}", _what(hit)) for hit in hits], right=("score",))
+
+
+def _what(hit: Hit) -> str:
+    """A picture's path; a text, with the path of the picture that it describes if it is a caption."""
+    if hit.kind == "image" or not hit.text:
+        return _path(hit)
+    return f"{hit.text}  ({_path(hit)})" if hit.metadata.get("image_id") else hit.text
 
 
 def _documents(hits: Hits) -> dict[str, object]:
