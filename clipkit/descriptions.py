@@ -31,6 +31,8 @@ MAX_CAPTIONS = 100  # of a picture from one source
 MAX_LINE = 1 << 20  # characters: bounds what a file that is no text can take of memory
 MAX_RECORD_LINES = 100  # a quoted cell may have line breaks; a quote that is never closed must end somewhere
 _ROWS_AT_ONCE = 1024
+_NAMELESS = f"names no picture: there is no {', '.join(FILE_NAMES)}"
+_UNCLOSED = "has a quote that is not closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,13 @@ def metadata_rows(path: str) -> Iterator[Said]:
     else:
         records = _csv_records(path) if suffix == ".csv" else _json_records(path)
     for place, record in records:
-        said = _described(record, place, folder) if isinstance(record, dict) else Broken(place, record)
-        yield said
-        if isinstance(said, Broken) and not said.place:  # so it is in every row
+        if isinstance(record, str):
+            yield Broken(place, record)
+        elif suffix != ".jsonl" and not any(name in record for name in FILE_NAMES):
+            yield Broken("", _NAMELESS)  # and so in every row
             return
+        else:
+            yield _described(record, place, folder)
 
 
 def described_by(record: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -100,7 +105,7 @@ def described_by(record: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, 
 def _described(record: dict[str, Any], place: str, folder: str) -> Said:
     column = next((name for name in FILE_NAMES if name in record), None)
     if column is None:
-        return Broken("", f"names no pictures: none of its columns is {', '.join(FILE_NAMES)}")
+        return Broken(place, _NAMELESS)
     name = record.pop(column)
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         return Broken(place, f"names no picture in its column {column!r}")
@@ -156,10 +161,10 @@ def _csv_records(path: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
         taken = [line]
         while cells is None and len(taken) < MAX_RECORD_LINES and (more := _next(lines, source)):
             taken.append(more)
-            cells = _flaw(more[1]) or _cells([text for _, text in taken], delimiter)
+            cells = _UNCLOSED if _flaw(more[1]) else _cells([text for _, text in taken], delimiter)
         if not isinstance(cells, list):
             lines.extendleft(reversed(taken[1:]))  # only the first is broken, for all that is known
-            yield f"line {number}", cells or "has a quote that is not closed"
+            yield f"line {number}", cells or _UNCLOSED
         elif not columns:
             columns = [cell.strip() for cell in cells]
         elif len(cells) != len(columns):
@@ -179,7 +184,7 @@ def _cells(lines: list[str], delimiter: str) -> list[str] | str | None:
     except csv.Error as error:
         return None if "unexpected end of data" in str(error) else str(error)
     except ValueError:  # two records: a quote was closed in the line after
-        return "has a quote that is not closed"
+        return _UNCLOSED
     return cells
 
 

@@ -48,7 +48,8 @@ class CaptionFile:
 class Walk:
     """What a walk found, each file once, and what it could not enter: (id, reason).
 
-    `files` are image files, `archives` files that hold images. `captions` and `metadata` speak of them.
+    `files` are image files, `archives` files that hold images. `captions` and `metadata` speak of them, if
+    the walk `takes_captions`.
     """
 
     roots: tuple[str, ...]
@@ -57,6 +58,7 @@ class Walk:
     captions: list[CaptionFile] = field(default_factory=list)
     metadata: list[FoundFile] = field(default_factory=list)
     archives: list[FoundFile] = field(default_factory=list)
+    takes_captions: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ def walk(roots: Sequence[str | os.PathLike[str]], selection: Selection | None = 
     """
     chosen = selection or Selection()
     given = list(dict.fromkeys(_root(root) for root in roots))
-    found = Walk(tuple(a for a in given if not any(a != b and is_under(a, b) for b in given)))
+    roots_apart = tuple(a for a in given if not any(a != b and is_under(a, b) for b in given))
+    found = Walk(roots_apart, takes_captions=chosen.captions)
     entered: set[str] = set()  # real paths of folders
     for root in (*found.roots, *(root for root in given if root not in found.roots)):
         if os.path.isdir(root):

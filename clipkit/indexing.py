@@ -1,46 +1,77 @@
-"""The pipeline behind `Collection.index`: walk → compare → read → encode → write.
+"""What is behind `Collection.index`: walk → compare → read → encode → write → describe.
 
-Files are read in threads, encoded in the calling thread, and written in a thread of its own, one commit
-behind. What waits between the stages is bounded, so memory does not grow with the folder.
+Archives come after the files of folders, one by one, and captions after the pictures that they describe.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from functools import partial
-from types import TracebackType
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from clipkit.encoder import Encoder, Vectors
-from clipkit.errors import InvalidInput, StorageError
-from clipkit.filters import all_of, any_of, id_in, is_in, starts_with
-from clipkit.folders import FoundFile, Walk, has_vanished, id_prefixes, id_to_path, path_to_id
-from clipkit.images import MAX_PIXELS
-from clipkit.reports import Failure, IndexInterrupted, IndexReport, Progress
-from clipkit.stages import (
-    Changes,
-    Copy,
-    Decoded,
-    KnownHashes,
-    Unreadable,
-    compare,
-    read_ahead,
-    read_file,
-    reuse,
+from clipkit import captioning
+from clipkit.archives import Archive, open_archive
+from clipkit.describing import describe
+from clipkit.encoder import Encoder
+from clipkit.errors import ImageError
+from clipkit.filters import all_of, any_of, id_in, starts_with
+from clipkit.folders import (
+    ARCHIVE_SUFFIXES,
+    FoundFile,
+    Walk,
+    file_of,
+    has_vanished,
+    id_prefixes,
+    id_to_path,
+    path_to_id,
 )
-from clipkit.store import ItemRow, Store
+from clipkit.images import MAX_PIXELS
+from clipkit.pipeline import Meter, Run
+from clipkit.reports import Failure, IndexInterrupted, IndexReport, Progress
+from clipkit.stages import Changes, Unreadable, compare, differing
+from clipkit.store import Store
+from clipkit.writing import Writer
 
-ENCODE_BATCH = 64  # pictures handed to the encoder at once; it splits them further as it likes
-READ_AHEAD = 2 * ENCODE_BATCH  # files read, or being read, beyond those that are encoded
-COMMIT_SECONDS = 2.0  # the most work that a crash costs
-COMMIT_ROWS = 4096
+ARCHIVES = tuple(ARCHIVE_SUFFIXES)
 LOST_SHARE = 0.2  # if more of the known files are gone, it may be a disk: they are kept unless `prune`
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the collection knows below the roots of a walk: tables with id, size_bytes and mtime_ns.
+
+    `loose` are pictures that are files. `held` are those in the archives that the walk found: by archive, the
+    time that it had when each was read.
+    """
+
+    failures: pa.Table
+    sources: pa.Table
+    loose: pa.Table
+    held: dict[str, dict[str, int]]
+
+    @property
+    def pictures(self) -> int:
+        loose: int = self.loose.num_rows
+        return loose + sum(map(len, self.held.values()))
+
+    def failing_in(self, sources: Iterable[str]) -> list[str]:
+        """The ids of what could not be read of these sources: of themselves, or of parts of them."""
+        known = set(sources)
+        return [id for id in self.failures["id"].to_pylist() if _source_of(id, known)]
+
+
+@dataclass(slots=True)
+class _Archives:
+    """The archives that have to be read, and what is known of them once they were."""
+
+    to_read: list[FoundFile]
+    unchanged: set[str]
+    finished: list[FoundFile] = field(default_factory=list)  # read to their end, but for what they dropped
+    dropped: list[str] = field(default_factory=list)  # ids of pictures that they no longer hold
 
 
 def index_walk(
@@ -58,239 +89,201 @@ def index_walk(
     `max_pixels` also gives earlier failures another try. Raises IndexInterrupted on Ctrl-C, after saving.
     """
     began = time.monotonic()
-    below = any_of(
-        id_in(path_to_id(root) for root in walk.roots),  # roots that are files
-        *(starts_with("id", prefix) for root in walk.roots for prefix in id_prefixes(root)),
-    )
-    failures = store.failures.read(["id", "size_bytes", "mtime_ns", "reason"], below)
-    files = all_of("kind = 'image'", "mtime_ns IS NOT NULL", below)
-    items = store.items.read(["id", "size_bytes", "mtime_ns"], files)
-    changes = compare(walk, items, failures, retry=max_pixels is not None)
-    writer = Writer(store, walk, changes)
+    known = _known(store, walk)
+    changes = compare(walk, known.loose, known.failures, retry=max_pixels is not None)
+    archives = _archives_to_read(walk, known, retry=max_pixels is not None)
+    plan = captioning.plan(walk, changes, known.sources)
+    as_before = {*changes.failing, *known.failing_in(archives.unchanged | plan.unchanged)}
+    settled = set(changes.settled) - as_before
+    writer = Writer(store, walk.roots)
+    run = Run(store, encoder, writer, Meter(progress), max_pixels or MAX_PIXELS)
+    run.unchanged = changes.unchanged + sum(len(known.held[id]) for id in archives.unchanged)
     try:
         with writer:
             for identity, reason in walk.unreadable:
                 writer.skip(Unreadable(FoundFile(identity, 0, 0), reason, lasting=False))
-            _process(writer, changes, store, encoder, max_pixels or MAX_PIXELS, progress)
+            for lost in captioning.orphans(walk):
+                if lost.file.id not in as_before:
+                    writer.skip(lost)
+            _index_all(run, walk, changes, archives, plan=plan, known=known)
     except KeyboardInterrupt:
-        raise IndexInterrupted(_report(writer, changes, failures, began)) from None
-    removed, kept = _remove_vanished(store, walk, changes, writer.moved_ids, prune)
-    store.failures.delete_ids(set(changes.settled) - {failure.id for failure in writer.failures})
+        raise IndexInterrupted(_report(run, as_before, known, began)) from None
+    removed, kept = _remove_vanished(run, walk, changes, archives, known=known, prune=prune)
+    store.failures.delete_ids(settled - {failure.id for failure in writer.failures})
     store.tidy()
-    return _report(writer, changes, failures, began, removed, kept)
+    return replace(_report(run, as_before, known, began), removed=removed, kept_missing=kept)
 
 
-def _process(
-    writer: Writer,
-    changes: Changes,
-    store: Store,
-    encoder: Callable[[], Encoder],
-    max_pixels: int,
-    progress: Callable[[Progress], None],
+def _known(store: Store, walk: Walk) -> _Known:
+    below = any_of(
+        id_in(path_to_id(root) for root in walk.roots),  # roots that are files
+        *(starts_with("id", prefix) for root in walk.roots for prefix in _prefixes(root)),
+    )
+    failures = store.failures.read(["id", "size_bytes", "mtime_ns", "reason"], below)
+    sources = store.sources.read(store.sources.schema.names, below)
+    files = all_of("kind = 'image'", "mtime_ns IS NOT NULL", below)
+    items = store.items.read(["id", "size_bytes", "mtime_ns"], files)
+    archives = {file.id for file in walk.archives}
+    held: dict[str, dict[str, int]] = {id: {} for id in archives}
+    if archives:
+        inside = pc.match_substring_regex(items["id"], r"\.(tar|parquet)#", ignore_case=True)
+        for row in items.filter(inside).to_pylist():
+            held.get(_source_of(row["id"], archives) or "", {})[row["id"]] = row["mtime_ns"]
+    loose = pc.is_in(
+        items["id"], value_set=pa.array([id for ids in held.values() for id in ids], pa.string())
+    )
+    return _Known(failures, sources, items.filter(pc.invert(loose)), held)
+
+
+def _prefixes(root: str) -> Iterable[str]:
+    yield from id_prefixes(root)
+    if root.lower().endswith(ARCHIVES):
+        yield path_to_id(root) + "#"
+
+
+def _source_of(identity: str, sources: set[str]) -> str | None:
+    """The source that this is the id of, or of a part of; file names may hold a # as well."""
+    if identity in sources:
+        return identity
+    at = identity.find("#")
+    while at >= 0 and identity[:at] not in sources:
+        at = identity.find("#", at + 1)
+    return identity[:at] if at >= 0 else None
+
+
+def _index_all(
+    run: Run, walk: Walk, changes: Changes, archives: _Archives, *, plan: captioning.Plan, known: _Known
 ) -> None:
-    """Bring everything new or changed into the writer."""
-    todo = changes.new + changes.changed
-    if not todo:
+    files = changes.new + changes.changed
+    run.meter.expect(len(files) + plan.size)
+    run.writer.expect(file.id for file in changes.new)
+    captioning.forget(plan, run.store, known.sources)
+    run.index_files(files)
+    captioning.carry_out(plan, run, walk)
+    for file in archives.to_read:
+        _index_archive(run, walk, file, archives, known)
+
+
+# --- archives
+
+
+def _archives_to_read(walk: Walk, known: _Known, *, retry: bool) -> _Archives:
+    """Those that are new or changed, those whose captions are wanted now, and those that lack pictures."""
+    stale = {file.id for file in differing(walk.archives, known.sources)}
+    rows = {row["id"]: row for row in known.sources.to_pylist()} if walk.archives else {}
+    for file in walk.archives:
+        row = rows.get(file.id, {})
+        if (
+            len(known.held[file.id]) != row.get("pictures")
+            or row.get("described", False) < walk.takes_captions
+        ):
+            stale.add(file.id)
+    unchanged = {file.id for file in walk.archives} - stale
+    if retry:
+        unchanged -= {_source_of(id, unchanged) for id in known.failing_in(unchanged)}
+    return _Archives([file for file in walk.archives if file.id not in unchanged], unchanged)
+
+
+def _index_archive(run: Run, walk: Walk, file: FoundFile, archives: _Archives, known: _Known) -> None:
+    """Bring in what is new or changed in an archive; what an earlier run read of it as it is now, stays."""
+    stored = known.held[file.id]
+    try:
+        archive = open_archive(file)
+    except ImageError as error:
+        run.writer.skip(Unreadable(file, error.reason, lasting=True))
+        _record(run.store, file, walk)
         return
-    known = KnownHashes(store.items.read(["content_hash"], "kind = 'image'")["content_hash"])
-    read = partial(read_file, encoder=encoder, max_pixels=max_pixels)
-    _feed(writer, todo, partial(read, known=known), encoder, progress)
-    again = writer.take_unfound()  # copies whose source another process has deleted meanwhile
-    _feed(writer, again, partial(read, known=None), encoder, progress)
-
-
-def _feed(
-    writer: Writer,
-    files: list[FoundFile],
-    read: Callable[[FoundFile], Decoded | Copy | Unreadable],
-    encoder: Callable[[], Encoder],
-    progress: Callable[[Progress], None],
-) -> None:
-    """Send `files` through reading and encoding into the writer."""
-    waiting: list[Decoded] = []
-    skipped = 0
-    with closing(read_ahead(files, read, READ_AHEAD)) as results:
-        for done, result in enumerate(results, start=1):
-            match result:
-                case Decoded():
-                    waiting.append(result)
-                case Copy():
-                    writer.copy(result)
-                case Unreadable():
-                    writer.skip(result)
-                    skipped += 1
-            if waiting and (len(waiting) == ENCODE_BATCH or done == len(files)):
-                skipped += _encode(writer, waiting, encoder())
-                waiting = []
-            progress(Progress(done, len(files), skipped))
-
-
-def _encode(writer: Writer, decoded: list[Decoded], encoder: Encoder) -> int:
-    """How many of the pictures the encoder could not take; they are skipped, and the others written."""
-    left = list(decoded)
-    while left:
-        try:
-            vectors = encoder.encode_pixels([item.pixels for item in left])
-        except InvalidInput as error:
-            if error.position is None:
-                raise
-            row = left.pop(error.position).row
-            file = FoundFile(row.id, row.size_bytes or 0, row.mtime_ns or 0)
-            writer.skip(Unreadable(file, error.reason, lasting=True))
+    except OSError as error:
+        run.writer.skip(Unreadable(file, f"cannot be read: {error.strerror or error}", lasting=False))
+        return
+    done = {id for id in archive.ids if stored.get(id) == archive.file.mtime_ns}
+    run.unchanged += len(done)
+    run.writer.expect(id for id in archive.ids if id not in stored)
+    run.meter.expect(len(archive.ids) - len(done))
+    run.index_members(archive, done)
+    if walk.takes_captions:
+        _describe_archive(run, archive)
+    if archive.flaw:
+        run.writer.skip(Unreadable(archive.file, archive.flaw, lasting=True))
+    elif not archive.ids and file.path in walk.roots:
+        run.writer.skip(Unreadable(archive.file, "holds no pictures", lasting=True))
+    dropped = [] if archive.flaw else sorted(set(stored) - set(archive.ids))
+    archives.dropped += dropped
+    if not _is_still(archive.file):
+        run.writer.skip(Unreadable(archive.file, "changed while it was being read", lasting=False))
+    elif not run.writer.passing.intersection(archive.ids):
+        if dropped:  # only once they are gone
+            archives.finished.append(archive.file)
         else:
-            writer.add([item.row for item in left], vectors)
-            break
-    return len(decoded) - len(left)
+            _record(run.store, archive.file, walk)
 
 
-class Writer:
-    """Commits what the pipeline made every few seconds, in a thread of its own; counts what it did."""
-
-    def __init__(self, store: Store, walk: Walk, changes: Changes) -> None:
-        self._store = store
-        self._walk = walk
-        self._new = {file.id for file in changes.new}
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="clipkit-write")
-        self._commit_under_way: Future[None] | None = None
-        self._last_commit = time.monotonic()
-        self._rows: list[ItemRow] = []
-        self._vectors: list[Vectors] = []
-        self._copies: list[Copy] = []
-        self._unreadable: list[Unreadable] = []
-        self._unfound: list[Copy] = []
-        self.added = self.updated = self.embedded = 0
-        self.moved_ids: set[str] = set()
-        self.failures: list[Failure] = []
-
-    def add(self, rows: list[ItemRow], vectors: Vectors) -> None:
-        self._rows += rows
-        self._vectors.append(vectors)
-        self._commit_if_due()
-
-    def copy(self, copy: Copy) -> None:
-        self._copies.append(copy)
-        self._commit_if_due()
-
-    def skip(self, unreadable: Unreadable) -> None:
-        self._unreadable.append(unreadable)
-        self._commit_if_due()
-
-    def take_unfound(self) -> list[FoundFile]:
-        """The files whose content was gone when a copy of it was to be written, once all else is stored."""
-        self.flush()
-        found, self._unfound = [copy.file for copy in self._unfound], []
-        return found
-
-    def flush(self) -> None:
-        """Return when everything given so far is stored."""
-        self._start_commit()
-        self._wait()
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if not isinstance(error, StorageError):  # whatever else went wrong, what is embedded gets stored
-                self.flush()
-        finally:
-            self._pool.shutdown()
-
-    def _commit_if_due(self) -> None:
-        waiting = len(self._rows) + len(self._copies) + len(self._unreadable)
-        if waiting >= COMMIT_ROWS or time.monotonic() - self._last_commit >= COMMIT_SECONDS:
-            self._start_commit()
-
-    def _start_commit(self) -> None:
-        self._wait()
-        work = (self._rows, self._vectors, self._copies, self._unreadable)
-        self._rows, self._vectors, self._copies, self._unreadable = [], [], [], []
-        self._last_commit = time.monotonic()
-        self._commit_under_way = self._pool.submit(self._commit, *work)
-
-    def _wait(self) -> None:
-        if self._commit_under_way is not None:
-            self._commit_under_way.result()
-            self._commit_under_way = None
-
-    def _commit(
-        self, rows: list[ItemRow], vectors: list[Vectors], copies: list[Copy], unreadable: list[Unreadable]
-    ) -> None:
-        if rows:
-            self._store.write(rows, np.concatenate(vectors))
-            self.embedded += len(rows)
-            self._count([row.id for row in rows])
-        if copies:
-            self._commit_copies(copies)
-        if unreadable:
-            self._store.write_failures([_failure_row(item) for item in unreadable])
-            self.failures += [Failure(item.file.id, item.reason) for item in unreadable]
-
-    def _commit_copies(self, copies: list[Copy]) -> None:
-        same = all_of("kind = 'image'", is_in("content_hash", {copy.content_hash for copy in copies}))
-        sources = self._store.items.read(self._store.items.schema.names, same)
-        gone = {
-            identity
-            for identity, mtime in zip(
-                sources["id"].to_pylist(), sources["mtime_ns"].to_pylist(), strict=True
-            )
-            if mtime is not None and self._has_vanished(identity)
-        }
-        reused = reuse(copies, sources, gone)
-        self._store.copy_thumbnails(
-            reused.moved_from + reused.copied_from,
-            reused.moved["id"].to_pylist() + reused.copied["id"].to_pylist(),
-        )
-        self._store.items.upsert(reused.moved)
-        self._store.items.upsert(reused.copied)
-        self._store.delete(id_in(reused.moved_from))
-        self.moved_ids.update(reused.moved_from)
-        self._count(reused.copied["id"].to_pylist())
-        self._unfound += reused.unfound
-
-    def _has_vanished(self, identity: str) -> bool:
-        path = id_to_path(identity)
-        return has_vanished(path, [*self._walk.roots, os.path.dirname(path)])
-
-    def _count(self, ids: list[str]) -> None:
-        new = sum(identity in self._new for identity in ids)
-        self.added += new
-        self.updated += len(ids) - new
+def _describe_archive(run: Run, archive: Archive) -> None:
+    """Bring in what an archive says of its pictures."""
+    done = describe(
+        run.store,
+        run.encoder,
+        archive.said,
+        origin="caption",
+        spoken=set(),
+        is_expected=lambda _: True,  # a picture that cannot be read is reported as such
+    )
+    run.captions += done.captions
+    for broken in captioning.broken_parts(archive.file, done):
+        run.writer.skip(broken)
 
 
-def _failure_row(item: Unreadable) -> tuple[str, int | None, int | None, str]:
-    """Without size and time it matches no file, so the next run tries again."""
-    size, mtime = (item.file.size_bytes, item.file.mtime_ns) if item.lasting else (None, None)
-    return item.file.id, size, mtime, item.reason
+def _record(store: Store, file: FoundFile, walk: Walk) -> None:
+    """Remember an archive that was read to its end, so that it need not be opened again."""
+    pictures = store.items.count(all_of("kind = 'image'", starts_with("id", f"{file.id}#")))
+    store.write_sources([file], pictures=pictures, described=walk.takes_captions)
+
+
+def _is_still(file: FoundFile) -> bool:
+    try:
+        status = os.stat(file.path)
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
+
+
+# --- the end
 
 
 def _remove_vanished(
-    store: Store, walk: Walk, changes: Changes, moved: set[str], prune: bool
+    run: Run, walk: Walk, changes: Changes, archives: _Archives, *, known: _Known, prune: bool
 ) -> tuple[int, int]:
     """(removed, kept): the items whose files are gone are deleted, unless they are suspiciously many."""
-    candidates = (identity for identity in changes.missing if identity not in moved)
-    gone = [identity for identity in candidates if has_vanished(id_to_path(identity), walk.roots)]
-    if len(gone) > LOST_SHARE * changes.known and not prune:
+    absent = (id for id in changes.missing if has_vanished(file_of(id), walk.roots))
+    gone = [id for id in (*absent, *archives.dropped) if id not in run.writer.moved_ids]
+    lost = _absent_archives(walk, known)
+    run.store.sources.delete_ids(lost)  # one that comes back is compared picture by picture
+    if len(gone) > LOST_SHARE * known.pictures and not prune:
         return 0, len(gone)
-    return store.delete(id_in(gone)) if gone else 0, 0
+    removed = run.store.delete(id_in(gone)) if gone else 0
+    for file in archives.finished:
+        _record(run.store, file, walk)
+    return removed, 0
 
 
-def _report(
-    writer: Writer, changes: Changes, failures: pa.Table, began: float, removed: int = 0, kept: int = 0
-) -> IndexReport:
-    reasons = dict(zip(failures["id"].to_pylist(), failures["reason"].to_pylist(), strict=True))
-    listed = [Failure(identity, reasons[identity]) for identity in changes.failing] + writer.failures
+def _absent_archives(walk: Walk, known: _Known) -> list[str]:
+    there = {file.id for file in walk.archives}
+    held = (id for id in known.sources["id"].to_pylist() if id.lower().endswith(ARCHIVES))
+    return [id for id in held if id not in there and has_vanished(id_to_path(id), walk.roots)]
+
+
+def _report(run: Run, as_before: set[str], known: _Known, began: float) -> IndexReport:
+    stored = zip(known.failures["id"].to_pylist(), known.failures["reason"].to_pylist(), strict=True)
+    listed = [Failure(id, reason) for id, reason in stored if id in as_before]
+    listed += run.writer.failures
     return IndexReport(
-        added=writer.added,
-        updated=writer.updated,
-        moved=len(writer.moved_ids),
-        removed=removed,
-        unchanged=changes.unchanged,
+        added=run.writer.added,
+        updated=run.writer.updated,
+        moved=len(run.writer.moved_ids),
+        unchanged=run.unchanged,
         skipped=len(listed),
-        embedded=writer.embedded,
-        kept_missing=kept,
+        embedded=run.writer.embedded,
+        captions=run.captions,
         failures=tuple(listed),
         seconds=time.monotonic() - began,
     )

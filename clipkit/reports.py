@@ -30,7 +30,9 @@ class IndexReport:
     `added`, `updated`, `moved`, `removed`, `unchanged` and `skipped` tell them apart. `embedded` counts
     those that went through the model: a moved, copied or merely touched file reuses its vector.
     `kept_missing` counts files that are gone but stay in the collection, because they are more than a fifth
-    of those known under the indexed folders; `prune=True` drops them. `failures` lists what was skipped.
+    of those known under the indexed folders; `prune=True` drops them. `captions` counts the texts that were
+    added or changed beside pictures. `failures` lists what was skipped: files, pictures in archives, and
+    lines of metadata.
     """
 
     added: int = 0
@@ -41,6 +43,7 @@ class IndexReport:
     skipped: int = 0
     embedded: int = 0
     kept_missing: int = 0
+    captions: int = 0
     failures: tuple[Failure, ...] = ()
     seconds: float = 0.0
 

@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import BinaryIO, TypeAlias, TypeVar
@@ -314,6 +314,20 @@ def _readdressed(pairs: list[tuple[Copy, int]], sources: pa.Table, columns: Sequ
         ("size_bytes", [file.size_bytes for file in files]),
         ("mtime_ns", [file.mtime_ns for file in files]),
     ):
+        rows = _with_column(rows, name, values)
+    return rows
+
+
+def readdressed_captions(captions: pa.Table, moves: Mapping[str, str]) -> pa.Table:
+    """The captions of images that moved, under their new ids; `moves` has these by the old ones."""
+    images = captions["image_id"].to_pylist()
+    ids = [
+        moves[image] + id.removeprefix(image)
+        for id, image in zip(captions["id"].to_pylist(), images, strict=True)
+    ]
+    moved = [moves[image] for image in images]
+    rows = captions
+    for name, values in (("id", ids), ("image_id", moved), ("uri", moved)):
         rows = _with_column(rows, name, values)
     return rows
 

@@ -68,6 +68,7 @@ _SOURCES = pa.schema(
         _KEY,
         pa.field("size_bytes", pa.int64(), nullable=False),
         pa.field("mtime_ns", pa.int64(), nullable=False),
+        pa.field("pictures", pa.int64(), nullable=False),  # that came from it, if it is an archive
         pa.field("described", pa.bool_(), nullable=False),  # whether its captions were taken, too
     ]
 )
@@ -202,8 +203,9 @@ class Store:
 
         Thumbnails go first: a crash in between leaves a spare picture, never an item without one. An item
         that is replaced keeps the user's columns that its row does not speak of: so rows that speak of
-        different ones are written one after the other.
+        different ones are written one after the other. An image keeps its captions.
         """
+        rows = self._with_captions(rows)
         self._write_thumbnails((row.id, row.thumbnail) for row in rows if row.thumbnail is not None)
         alike: dict[frozenset[str], list[int]] = {}
         for at, row in enumerate(rows):
@@ -274,20 +276,19 @@ class Store:
         arrays = [pa.array(column, f.type) for column, f in zip(columns, _FAILURES, strict=True)]
         self.failures.upsert(pa.Table.from_arrays(arrays, schema=self.failures.schema))
 
-    def write_sources(self, files: Iterable[FoundFile], *, described: bool) -> None:
+    def write_sources(self, files: Iterable[FoundFile], *, pictures: int = 0, described: bool = True) -> None:
         """Remember that these files were read as they are now."""
-        rows = [(file.id, file.size_bytes, file.mtime_ns, described) for file in files]
+        rows = [(file.id, file.size_bytes, file.mtime_ns, pictures, described) for file in files]
         columns = zip(*rows, strict=True) if rows else [()] * len(_SOURCES)
         arrays = [pa.array(column, f.type) for column, f in zip(columns, _SOURCES, strict=True)]
         self.sources.upsert(pa.Table.from_arrays(arrays, schema=self.sources.schema))
 
     def captions_of(self, images: Iterable[str], columns: Sequence[str] = ()) -> pa.Table:
         """The captions of these images: id, image_id, text and the given columns, in their order."""
-        captions = all_of("kind = 'text'", is_in("image_id", images)) or ""
-        rows = self.items.read(["id", "image_id", "text", *columns], captions)
-        return rows.append_column("length", pc.utf8_length(rows["id"])).sort_by(
-            [("image_id", "ascending"), ("length", "ascending"), ("id", "ascending")]  # -2 before -10
-        )
+        names = list(dict.fromkeys(["id", "image_id", "text", *columns]))
+        rows = self.items.read(names, all_of("kind = 'text'", is_in("image_id", images)))
+        order = [("image_id", "ascending"), ("length", "ascending"), ("id", "ascending")]  # -2 before -10
+        return rows.append_column("length", pc.utf8_length(rows["id"])).sort_by(order).select(names)
 
     def join_captions(self, images: Iterable[str]) -> None:
         """Let the text of each image be its captions, so that whoever looks for words finds the image."""

@@ -141,7 +141,8 @@ def test_index_counts_what_it_does(pictures: Path, run: Run) -> None:
         result = run("index", pictures, "--model", "fake", "--json")
         assert result.code == 0
         counts = {name: value for name, value in result.json.items() if isinstance(value, int)}
-        names = ("added", "updated", "moved", "removed", "unchanged", "skipped", "embedded", "kept_missing")
+        names = ["added", "updated", "moved", "removed", "unchanged", "skipped", "embedded", "kept_missing"]
+        names.append("captions")
         assert counts == dict.fromkeys(names, 0) | {"skipped": 1} | expected
         [failure] = result.json["failures"]
         assert failure["id"] == str(pictures / "broken.jpg")
@@ -164,9 +165,29 @@ def test_index_sums_up_in_a_line_and_warns_apart_from_it(pictures: Path, run: Ru
     assert re.fullmatch(
         r"added 6, updated 0, moved 0, removed 0, unchanged 0, skipped 7 in \d+\.\d s\n", result.out
     )
-    assert "7 files could not be read" in result.err
+    assert "7 files or parts of files could not be used" in result.err
     assert result.err.count(str(pictures)) == 5
     assert "2 more; all of them:  clipkit status --failures" in result.err
+
+
+def test_index_takes_captions_and_search_shows_their_picture(run: Run, pictures: Path) -> None:
+    run("index", pictures / "blue-1.png", "--model", "bundled")
+    (pictures / "red-1.txt").write_text("a red square")
+    (pictures / "metadata.csv").write_text("file_name,stars\ngreen-1.png,5\ngone.png,1\n")
+    result = run("index", pictures, "--no-captions", "--json")
+    assert (result.json["added"], result.json["captions"]) == (5, 0)
+    result = run("index", pictures)
+    assert "skipped 2, captions 1 in" in result.out
+    assert f"{pictures}/metadata.csv#line 3: there is no picture {pictures}/gone.png" in result.err
+    assert run("index", pictures, "--json").json["captions"] == 0
+
+    shown = f"a red square  ({pictures / 'red-1.png'})"
+    assert run("search", "a red square", "--kind", "text").out.rstrip().endswith(shown)
+    assert run("describe", pictures / "red-2.png").out.rstrip().endswith(shown)
+    (hit,) = run("describe", pictures / "red-2.png", "--json").json["hits"]
+    assert hit["metadata"]["image_id"] == hit["uri"] == str(pictures / "red-1.png")
+    found = run("search", "square", "--kind", "image", "--where", "stars = 5", "--paths")
+    assert found.out == f"{pictures / 'green-1.png'}\n"
 
 
 def test_missing_files_are_kept_until_prune(indexed: Path, run: Run) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import clipkit.indexing
+import clipkit.pipeline
+import clipkit.writing
 from clipkit import Collection
 from clipkit.encoder import Pixels, Vectors
 from clipkit.errors import InvalidInput, ModelUnavailable
@@ -454,9 +455,9 @@ def test_interruption_keeps_what_was_embedded(photos: Path, tmp_path: Path) -> N
     collection = Collection.create(db=tmp_path / "db", encoder=CountingEncoder(interrupt_on_third))
     with pytest.raises(IndexInterrupted, match="run it again") as caught:
         collection.index(photos)
-    assert caught.value.report.added == collection.count() == 2 * clipkit.indexing.ENCODE_BATCH
+    assert caught.value.report.added == collection.count() == 2 * clipkit.pipeline.ENCODE_BATCH
     report = collection.index(photos)
-    assert report.unchanged == 2 * clipkit.indexing.ENCODE_BATCH
+    assert report.unchanged == 2 * clipkit.pipeline.ENCODE_BATCH
     assert collection.count() == 440
 
 
@@ -473,8 +474,8 @@ def test_an_encoder_that_fails_loses_nothing_that_was_embedded(photos: Path, tmp
     collection = Collection.create(db=tmp_path / "db", encoder=CountingEncoder(fail_on_second))
     with pytest.raises(RuntimeError, match="out of memory"):
         collection.index(photos)
-    assert collection.count() == clipkit.indexing.ENCODE_BATCH
-    assert collection.index(photos).unchanged == clipkit.indexing.ENCODE_BATCH
+    assert collection.count() == clipkit.pipeline.ENCODE_BATCH
+    assert collection.index(photos).unchanged == clipkit.pipeline.ENCODE_BATCH
 
 
 def test_a_picture_that_the_model_cannot_embed_is_skipped_alone(photos: Path, tmp_path: Path) -> None:
@@ -549,8 +550,8 @@ def test_reading_encoding_and_writing_overlap(photos: Path, tmp_path: Path) -> N
 def test_work_is_committed_every_few_seconds(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clipkit.indexing, "COMMIT_SECONDS", 0.05)
-    monkeypatch.setattr(clipkit.indexing, "ENCODE_BATCH", 8)
+    monkeypatch.setattr(clipkit.writing, "COMMIT_SECONDS", 0.05)
+    monkeypatch.setattr(clipkit.pipeline, "ENCODE_BATCH", 8)
     seen: list[int] = []
 
     def look() -> None:
@@ -573,7 +574,7 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path, monkeypatch: pytes
         def _pixel_batch(self, pixels: list[Pixels]) -> np.ndarray:
             return super()._pixel_batch([picture[:8] for picture in pixels])
 
-    monkeypatch.setattr(clipkit.indexing, "COMMIT_SECONDS", 0.2)
+    monkeypatch.setattr(clipkit.writing, "COMMIT_SECONDS", 0.2)
     peaks = []
     for count in (400, 1200):
         draw_folder(tmp_path / str(count), count)

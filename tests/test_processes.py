@@ -22,12 +22,13 @@ KILLS = 30
 
 INDEXER = """
 import sys
-import clipkit.indexing
+import clipkit.pipeline
+import clipkit.writing
 from clipkit import Collection
 from clipkit.testing import FakeEncoder
 
-clipkit.indexing.COMMIT_SECONDS = float(sys.argv[3])
-clipkit.indexing.ENCODE_BATCH = 8
+clipkit.writing.COMMIT_SECONDS = float(sys.argv[3])
+clipkit.pipeline.ENCODE_BATCH = 8
 collection = Collection.open(db=sys.argv[1], encoder=FakeEncoder())
 print("ready", flush=True)
 sys.stdin.readline()

@@ -98,6 +98,7 @@ def test_the_schema_on_disk_is_format_version_1(uri: str, store: Store) -> None:
             ("id", "string", False),
             ("size_bytes", "int64", False),
             ("mtime_ns", "int64", False),
+            ("pictures", "int64", False),
             ("described", "bool", False),
         ],
     }

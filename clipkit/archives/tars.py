@@ -101,7 +101,7 @@ def _unended(path: str, offset: int) -> str | None:
 
 
 def _is_wanted(name: str) -> bool:
-    parts = name.split("/")
+    parts = [part for part in name.split("/") if part not in (".", "..")]
     hidden = any(part.startswith(".") or part in SYSTEM_FOLDERS for part in parts)
     return not hidden and (_suffix(name) in SUFFIXES | CAPTION_SUFFIXES or _suffix(name) == ".json")
 

@@ -38,7 +38,11 @@ def index(
     session: Session,
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATHS", exists=True, help="Folders, with all below them, and single files."),
+        typer.Argument(
+            metavar="PATHS",
+            exists=True,
+            help="Folders, with all below them; pictures; tar and Parquet files.",
+        ),
     ],
     model: _Model = None,
     pattern: Annotated[
@@ -59,10 +63,14 @@ def index(
         int | None,
         typer.Option(min=1, metavar="N", help="Skip, and report, pictures with more pixels than this."),
     ] = None,
+    no_captions: Annotated[
+        bool, typer.Option("--no-captions", help="Take pictures alone, without what describes them.")
+    ] = False,
 ) -> None:
     """Index pictures, or bring the index up to date.
 
-    Only what is new or has changed is read. Ctrl-C keeps what is done; the same command goes on.
+    Captions come from x.txt beside x.jpg, and from metadata.csv, .jsonl or .parquet in a folder. Only what is
+    new or has changed is read. Ctrl-C keeps what is done; the same command goes on.
 
     Example: clipkit index ~/Pictures --exclude 'raw/*'
     """
@@ -74,7 +82,7 @@ def index(
         with progress_bar("indexing") as show:
             report = collection.index(
                 paths,
-                selection=Selection(tuple(pattern or ()), tuple(exclude or ()), hidden),
+                selection=Selection(tuple(pattern or ()), tuple(exclude or ()), hidden, not no_captions),
                 prune=prune,
                 max_pixels=max_pixels,
                 progress=show,
@@ -101,7 +109,8 @@ def _show_report(session: Session, name: str, report: IndexReport) -> None:
 
 
 def _counts(report: IndexReport) -> str:
-    names = ("added", "updated", "moved", "removed", "unchanged", "skipped")
+    names = ["added", "updated", "moved", "removed", "unchanged", "skipped"]
+    names += ["captions"] if report.captions else []
     return ", ".join(f"{name} {getattr(report, name)}" for name in names)
 
 
@@ -116,7 +125,8 @@ def _show_interrupted(session: Session, report: IndexReport) -> None:
 def _note_failures(session: Session, failures: Sequence[Failure]) -> None:
     if not failures:
         return
-    note(f"{plural(len(failures), 'file')} could not be read and will be tried again after a change:")
+    what = f"{plural(len(failures), 'file')} or parts of files"
+    note(f"{what} could not be used, and will be tried again after a change:")
     for failure in failures[:FAILURES_SHOWN]:
         note(f"  {failure.id}: {failure.reason}")
     if len(failures) > FAILURES_SHOWN:

@@ -82,7 +82,7 @@ def describe(
 ) -> None:
     """Find the texts of the collection that fit a picture best.
 
-    The texts come from clipkit add-texts: labels, captions, sentences.
+    The texts come from clipkit add-texts (labels, sentences) and from the captions of indexed pictures.
 
     Example: clipkit describe cat.jpg -k 3
     """
@@ -125,8 +125,10 @@ def _documents(hits: Hits) -> dict[str, object]:
 
 
 def hit_shown(hit: Hit) -> str:
-    """What tells a person which item it is: its text, or its path."""
-    return hit.text if hit.kind == "text" and hit.text else hit_path(hit)
+    """A picture's path; a text, with the path of the picture that it describes if it is a caption."""
+    if hit.kind == "image" or not hit.text:
+        return hit_path(hit)
+    return f"{hit.text}  ({hit_path(hit)})" if hit.metadata.get("image_id") else hit.text
 
 
 def hit_document(hit: Hit) -> dict[str, object]:

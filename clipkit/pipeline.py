@@ -1,0 +1,122 @@
+"""One run of indexing: files read in threads, encoded in the calling thread, handed to the writer.
+
+What waits between the stages is bounded, so memory does not grow with the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from clipkit.archives import Archive
+from clipkit.encoder import Encoder
+from clipkit.errors import InvalidInput
+from clipkit.folders import FoundFile
+from clipkit.reports import Progress
+from clipkit.stages import Copy, Decoded, KnownHashes, Unreadable, read_ahead, read_file, read_member
+from clipkit.store import Store
+from clipkit.writing import Writer
+
+ENCODE_BATCH = 64  # pictures handed to the encoder at once; it splits them further as it likes
+READ_AHEAD = 2 * ENCODE_BATCH  # files read, or being read, beyond those that are encoded
+
+T = TypeVar("T")
+
+
+class Meter:
+    """Tells how far a run is. More work may come to light on the way."""
+
+    def __init__(self, show: Callable[[Progress], None]) -> None:
+        self._show = show
+        self._done = self._total = self._skipped = 0
+
+    def expect(self, files: int) -> None:
+        self._total += files
+
+    def step(self, files: int = 1, skipped: int = 0) -> None:
+        self._done += files
+        self._skipped += skipped
+        self._show(Progress(self._done, self._total, self._skipped))
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run works with, and what it has done beside the writer's counts."""
+
+    store: Store
+    encoder: Callable[[], Encoder]
+    writer: Writer
+    meter: Meter
+    max_pixels: int
+    unchanged: int = 0
+    captions: int = 0
+    hashes: KnownHashes | None = field(default=None, repr=False)
+
+    def index_files(self, files: list[FoundFile]) -> None:
+        """Bring these files into the writer. Stored when this returns."""
+        if files:
+            read = partial(read_file, encoder=self.encoder, max_pixels=self.max_pixels)
+            self._feed(files, partial(read, known=self._known_hashes()))
+            again = self.writer.take_unfound()  # copies whose source another process has deleted meanwhile
+            self._feed([file for file in files if file.id in again], partial(read, known=None))
+            self.writer.flush()
+
+    def index_members(self, archive: Archive, done: set[str]) -> None:
+        """Bring the pictures of an archive, but for those that are done, into the writer. Stored when this
+        returns."""
+        if len(done) == len(archive.ids):
+            return
+        read = partial(read_member, encoder=self.encoder, max_pixels=self.max_pixels)
+        self._feed(archive.members(done), partial(read, known=self._known_hashes()))
+        again = self.writer.take_unfound()
+        if again:
+            self._feed(archive.members(set(archive.ids) - again), partial(read, known=None))
+            self.writer.flush()
+
+    def _known_hashes(self) -> KnownHashes:
+        if self.hashes is None:
+            stored = self.store.items.read(["content_hash"], "kind = 'image'")
+            self.hashes = KnownHashes(stored["content_hash"])
+        return self.hashes
+
+    def _feed(self, files: Iterable[T], read: Callable[[T], Decoded | Copy | Unreadable]) -> None:
+        """Send `files` through reading and encoding into the writer."""
+        waiting: list[Decoded] = []
+        with closing(read_ahead(files, read, READ_AHEAD)) as results:
+            for result in results:
+                skipped = 0
+                match result:
+                    case Decoded():
+                        waiting.append(result)
+                    case Copy():
+                        self.writer.copy(result)
+                    case Unreadable():
+                        self.writer.skip(result)
+                        skipped = 1
+                if len(waiting) == ENCODE_BATCH:
+                    skipped += self._encode(waiting)
+                    waiting = []
+                self.meter.step(1, skipped)
+        if waiting and (skipped := self._encode(waiting)):
+            self.meter.step(0, skipped)
+
+    def _encode(self, decoded: list[Decoded]) -> int:
+        """How many of the pictures the encoder could not take; they are skipped, and the others written."""
+        encoder = self.encoder()
+        left = list(decoded)
+        while left:
+            try:
+                vectors = encoder.encode_pixels([item.pixels for item in left])
+            except InvalidInput as error:
+                if error.position is None:
+                    raise
+                row = left.pop(error.position).row
+                file = FoundFile(row.id, row.size_bytes or 0, row.mtime_ns or 0)
+                self.writer.skip(Unreadable(file, error.reason, lasting=True))
+            else:
+                self.writer.add([item.row for item in left], vectors)
+                break
+        return len(decoded) - len(left)
