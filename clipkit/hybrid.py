@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from clipkit.encoder import Vectors
-from clipkit.filters import all_of, any_of, goes_by, id_in
+from clipkit.filters import all_of, any_of, goes_by
 from clipkit.fusion import fused, ranks
 from clipkit.lance import Words
 from clipkit.query import Query
@@ -22,8 +22,8 @@ WINDOW = 200  # candidates of each side at least, beyond the hits wanted: some a
 class Candidates:
     """Items that one of the two sides found, in no order.
 
-    `rows` have their columns and `score`; `by_words` has the full-text score of those with the words, by id;
-    `exact` are the ids of those that the query names, or that hold a phrase of it.
+    `rows` have their columns and `score`; `by_words` has the full-text scores by id, also of items that are
+    no candidates; `exact` are the ids of those that the query names, or that hold its phrases.
     """
 
     rows: pa.Table
@@ -36,10 +36,7 @@ class Candidates:
         `standing` is how near each row is by meaning, higher is nearer.
         """
         ids = self.rows["id"].to_pylist()
-        near = dict(zip(ids, standing, strict=True))
-        # sums of float32 in another order: what is alike to four digits is alike
-        words = {name: float(f"{score:.4g}") for name, score in self.by_words.items() if name in near}
-        places = fused(ranks(near), ranks(words))
+        places = fused(ranks(dict(zip(ids, standing, strict=True))), ranks(self.by_words))
         best = sorted(range(len(ids)), key=lambda at: (ids[at] not in self.exact, -places[ids[at]], ids[at]))
         return self.rows.take(pa.array(best, pa.int64()))
 
@@ -59,26 +56,15 @@ def candidates(
     store: Store, words: Sequence[Words], vector: Vectors, *, near: Sequence[str], where: str | None
 ) -> Candidates:
     """The items `near` by meaning, as many that fit by their words, and all that the query names."""
-    found = _by_words(store, words, near, where)
+    limit = max(len(near), WINDOW)
+    found = store.words.scores(words, near=near, limit=limit, where=where)
     exact = _named(store, words, where)
     if any(text.phrase and text.weight > 0 for text in words):
         exact |= found.keys()
+    best = sorted(found, key=lambda identity: (-found[identity], identity))[:limit]
     columns = [name for name in store.items.schema.names if name != "vector"]
-    rows = store.vectors.scored(vector, {*near, *found, *exact}, columns=columns)
+    rows = store.vectors.scored(vector, {*near, *best, *exact}, columns=columns)
     return Candidates(rows, found, exact)
-
-
-def _by_words(
-    store: Store, words: Sequence[Words], near: Sequence[str], where: str | None
-) -> dict[str, float]:
-    limit = max(len(near), WINDOW)
-    found = store.words.scores(words, limit, where=where)
-    if len(found) == limit:  # there may be more, and some of those near among them
-        least = min(found.values())
-        more = store.words.scores(words, len(near), where=all_of(where, id_in(near)))
-        for identity, score in more.items():
-            found.setdefault(identity, min(score, least))  # rows that no index has yet are scored otherwise
-    return found
 
 
 def _named(store: Store, words: Sequence[Words], where: str | None) -> set[str]:

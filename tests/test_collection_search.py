@@ -443,8 +443,6 @@ def test_hybrid_ties_go_by_id_and_a_prefix_is_a_prefix(collection: Collection) -
     collection.add_texts(["red boat"] * 250, ids=shuffled[:250])
     assert collection.search("red boat", k=1, hybrid=True)[0].id == min(shuffled[:250])
     collection.add_texts(["red boat"] * 250, ids=shuffled[250:])
-    assert sorted(ids(collection.search("red boat", k=500, hybrid=True))) == sorted(shuffled)
-    collection.optimize()  # rows beside the index are scored by their own statistics
     for k in (1, 150, 500, 1000, 2**70):
         assert ids(collection.search("boat", k=k, hybrid=True)) == sorted(shuffled)[:k]
 

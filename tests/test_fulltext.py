@@ -5,6 +5,7 @@ import sys
 import threading
 import unicodedata
 from collections.abc import Sequence
+from math import log1p
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def reopened(folder: Path) -> tuple[Table, FullText]:
 
 def found(words: FullText, *sought: str | Words, where: str | None = None) -> set[str]:
     texts = [text if isinstance(text, Words) else Words(text) for text in sought]
-    return set(words.scores(texts, 100, where=where))
+    return set(words.scores(texts, near=[], limit=100, where=where))
 
 
 @pytest.fixture(scope="module", params=["indexed", "not indexed yet"])
@@ -154,9 +155,9 @@ def test_no_text_is_too_long(words: FullText) -> None:
 
 
 def test_the_words_of_a_text_may_be_in_several_columns(words: FullText) -> None:
-    scores = words.scores([Words("zephyr sea red")], 10, where=None)
+    scores = words.scores([Words("zephyr sea red")], near=[], limit=100, where=None)
     assert set(scores) == {"noted"}
-    assert scores["noted"] > words.scores([Words("zephyr")], 10, where=None)["noted"] > 0
+    assert scores["noted"] > words.scores([Words("zephyr")], near=[], limit=100, where=None)["noted"] > 0
 
 
 def test_a_filter_chooses_among_what_has_the_words(words: FullText) -> None:
@@ -184,15 +185,10 @@ def test_the_words_of_a_minus_term_rule_out(words: FullText) -> None:
 
 
 def test_weights_weigh_words(words: FullText) -> None:
-    lean = words.scores([Words("beach", 2.0), Words("boat", 1.0)], 10, where=None)
+    lean = words.scores([Words("beach", 2.0), Words("boat", 1.0)], near=[], limit=100, where=None)
     assert lean["dog"] > lean["noted"]
-    lean = words.scores([Words("beach", 1e-300), Words("boat", 1e300)], 10, where=None)
+    lean = words.scores([Words("beach", 1e-300), Words("boat", 1e300)], near=[], limit=100, where=None)
     assert lean["noted"] > lean["dog"]
-
-
-def test_the_best_are_taken(words: FullText) -> None:
-    assert list(words.scores([Words("boat")], 1, where=None)) == ["noted"]
-    assert len(words.scores([Words("dsc01234")], 1, where=None)) == 1
 
 
 # --- common words
@@ -207,8 +203,39 @@ def test_common_words_alone_find_nothing_beside_a_rare_one(tmp_path: Path) -> No
     assert len(found(words, "on the shore")) == 100  # all are common: so all have to be there
     assert found(words, "thing3 shore") == {"003"}
     assert found(words, "boat shore thing5") == {"boat", "005"}
-    scores = [words.scores([Words(text)], 5, where=None)["005"] for text in ("thing5", "thing5 shore")]
-    assert scores[1] > scores[0] > 0  # beside a rare word, a common one still tells which fits best
+    assert found(words, "shore", where="id < '050'") == {f"{i:03}" for i in range(50)}
+    assert found(words, "thing3 shore", where="id < '005'") == {
+        f"{i:03}" for i in range(5)
+    }  # rare among five
+
+
+def test_rare_words_count_by_how_rare_they_are(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"{i}", "text": ["boat", "boat boat, a boat", "boat hill", "hill"][i % 4]} for i in range(8)
+    ]
+    _, words = made(tmp_path, [*rows, {"id": "wind", "uri": "/wind.jpg"}])
+    scores = words.scores([Words("boat hill wind")], near=[], limit=100, where=None)
+    boat, hill, wind = log1p(9 / 6), log1p(9 / 4), log1p(9 / 1)
+    assert scores == pytest.approx(
+        {
+            **dict.fromkeys("0145", boat),  # however often it is said
+            **dict.fromkeys("26", boat + hill),
+            **dict.fromkeys("37", hill),
+            "wind": wind,
+        }
+    )
+    half = words.scores([Words("boat", 2.0), Words("hill boat", 1.0)], near=[], limit=100, where=None)
+    assert half["2"] == pytest.approx(boat + hill / 2)
+
+
+def test_of_many_rows_with_common_words_those_near_are_among_the_found(tmp_path: Path) -> None:
+    _, words = made(tmp_path, [{"id": f"{i:03}", "text": "a boat"} for i in range(100)] + [{"id": "x"}])
+    near = ["003", "050", "099", "x"]
+    for texts in ([Words("boat")], [Words("a boat")], [Words("a boat", phrase=True)]):
+        scores = words.scores(texts, near=near, limit=5, where=None)
+        assert set(near[:3]) <= set(scores)
+        assert len(scores) <= 8
+        assert set(scores.values()) == {1.0}
 
 
 def test_a_long_text_is_cut(words: FullText, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,8 +329,8 @@ print("ready", flush=True)
 sys.stdin.readline()
 schema = pa.schema([table.schema.field("id"), table.schema.field("text")])
 table.upsert(pa.table({"id": [sys.argv[2]], "text": [f"boat {sys.argv[2]}"]}, schema=schema))
-found = words.scores([Words(sys.argv[2])], 10, where=None)
-print(list(found), len(words.scores([Words("boat")], 10, where=None)) > 1, flush=True)
+found = words.scores([Words(sys.argv[2])], near=[], limit=100, where=None)
+print(list(found), len(words.scores([Words("boat")], near=[], limit=100, where=None)) > 1, flush=True)
 """
 
 

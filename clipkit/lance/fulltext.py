@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import log1p
 from unicodedata import normalize
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from lancedb.query import (
     PhraseQuery,
 )
 
+from clipkit.filters import all_of, id_in
 from clipkit.lance.table import Table
 
 # ICU finds the words of Chinese, Japanese and Thai by itself; /split also parts IMG_beach.jpg. Words stay as
@@ -32,8 +34,8 @@ INDEX = FTS(
     max_token_length=255,  # as long as a file's name may be
     with_position=True,  # for phrases
 )
-COMMON_SHARE = 0.1  # a word in more of the rows than this says too little to find a row by itself,
-COMMON_ROWS = (10, 1_000)  # but in so few rows it never is common, and in more always: that bounds the count
+RARE_SHARE = 0.1  # of the rows; a word that more of them have says too little to find a row by itself,
+RARE_ROWS = (10, 1_000)  # but in so few rows it is always rare, and in more never: that bounds the work
 MOST_WORDS = 32  # of one query; each costs a look into the index
 
 
@@ -61,56 +63,54 @@ class FullText:
         self._without = without
         table.indexes["words"] = self
 
-    def scores(self, words: Sequence[Words], limit: int, *, where: str | None) -> dict[str, float]:
-        """BM25 by id of the up to `limit` rows that fit best. Rows that no index has yet are among them, and
-        scored by their own statistics.
+    def scores(
+        self, words: Sequence[Words], *, near: Sequence[str], limit: int, where: str | None
+    ) -> dict[str, float]:
+        """How well rows fit by their words, by id; rows that no index has yet are among them.
 
-        A word is looked for in every column and counts where it fits best. A row fits if it has all phrases;
-        where there are none, a rare word; where all are common, all of them (the rule of Lucene's
-        CommonTermsQuery). So "a boat at the sea" finds boats, not each row with "at" and "the".
+        A row fits if it holds one of the rare words, in any column. Each counts by its weight and by how rare
+        it is, ln(1 + N / n) for n of N rows (K. Spärck Jones, "A statistical interpretation of term
+        specificity", Journal of Documentation 28, 1972). How often a row says it, and in how many words, is
+        noise in captions and names: rows with the same words score the same. Common words then count nothing:
+        "a boat at the sea" finds boats, not what has "at" and "the". Where all are common, rows that hold all
+        of them fit alike, and so do those that hold all phrases, if there are any: up to `limit` of all rows,
+        and any of those `near`.
         """
-        if not any(text.weight > 0 and text.terms() for text in words) or not self._table.count():
+        wanted = [text for text in words if text.weight > 0 and text.terms()]
+        rows = self._table.count(where) if wanted else 0
+        if not rows:
             return {}
         columns = self._ready()
-        found = self._search(self._sought(words, columns), limit, where, ["id", "_score"])
-        return dict(zip(found["id"].to_pylist(), found["_score"].to_pylist(), strict=True))
+        without = [_holds(text, columns) for text in words if text.weight < 0 and text.terms()]
 
-    def _sought(self, words: Sequence[Words], columns: list[str]) -> FullTextQuery:
-        wanted = [text for text in words if text.weight > 0]
-        heaviest = max(text.weight for text in wanted)
-        phrases = [_holds(text, columns) for text in wanted if text.phrase and text.terms()]
-        terms: dict[str, float] = {}
-        for text in wanted:
-            for term in text.terms():
-                terms[term] = max(text.weight / heaviest, terms.get(term, 0.0))
-        matches = {
-            term: _match(term, columns, terms[term])
-            for term in sorted(terms, key=lambda term: -terms[term])[:MOST_WORDS]
-        }
-        clauses = [(Occur.MUST, phrase) for phrase in phrases]
-        rare = [] if phrases else [term for term in matches if self._is_rare(term, columns, len(matches))]
-        if rare:
-            clauses.append((Occur.MUST, _any(matches.pop(term) for term in rare)))
-        clauses += [(Occur.SHOULD if clauses else Occur.MUST, match) for match in matches.values()]
-        clauses += [
-            (Occur.MUST_NOT, _holds(text, columns)) for text in words if text.weight < 0 and text.terms()
-        ]
-        return BooleanQuery(clauses)
+        def holding(needed: Sequence[FullTextQuery], most: int, condition: str | None = where) -> list[str]:
+            clauses = [(Occur.MUST, query) for query in needed] + [
+                (Occur.MUST_NOT, query) for query in without
+            ]
+            return self._ids(BooleanQuery(clauses), most, condition)
 
-    def _is_rare(self, term: str, columns: list[str], terms: int) -> bool:
-        if terms == 1:
-            return True
-        least, most = COMMON_ROWS
-        limit = max(least, min(most, int(COMMON_SHARE * self._table.count())))
-        found = self._search(_match(term, columns), limit + 1, None, ["_score"])
-        return bool(found.num_rows <= limit)
+        needed = [_holds(text, columns) for text in wanted if text.phrase]
+        if not needed:
+            weights = _weights(wanted)
+            rare = max(RARE_ROWS[0], min(RARE_ROWS[1], int(RARE_SHARE * rows)))
+            held = {term: holding([_match(term, columns)], rare + 1) for term in weights}
+            if any(len(ids) <= rare for ids in held.values()):
+                return _summed({term: ids for term, ids in held.items() if len(ids) <= rare}, weights, rows)
+            needed = [_match(term, columns) for term in weights]
+        found = holding(needed, limit)
+        if len(found) == limit:
+            found += holding(needed, len(near), all_of(where, id_in(near)))
+        return dict.fromkeys(found, 1.0)
 
-    def _search(self, query: FullTextQuery, limit: int, where: str | None, columns: list[str]) -> pa.Table:
+    def _ids(self, query: FullTextQuery, most: int, where: str | None) -> list[str]:
+        """The ids of up to `most` rows that fit."""
+
         def search() -> pa.Table:
-            found = self._table.handle.search(query, query_type="fts").select(columns).limit(limit)
+            found = self._table.handle.search(query, query_type="fts").select(["id", "_score"]).limit(most)
             return (found if where is None else found.where(f"({where})")).to_arrow()
 
-        return self._table.patiently(search, where)
+        ids: list[str] = self._table.patiently(search, where)["id"].to_pylist()
+        return ids
 
     def _ready(self) -> list[str]:
         """The columns that are searched, each with its index."""
@@ -146,11 +146,27 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _match(term: str, columns: list[str], weight: float = 1.0) -> FullTextQuery:
-    boosts = [weight] * len(columns)
-    return _any(
-        MultiMatchQuery(form, columns, boosts=boosts, operator=FullTextOperator.AND) for form in _forms(term)
-    )
+def _weights(wanted: Sequence[Words]) -> dict[str, float]:
+    """The words to look for, the heaviest first, each with its weight as a share of the largest."""
+    heaviest = max(text.weight for text in wanted)
+    weights: dict[str, float] = {}
+    for text in sorted(wanted, key=lambda text: -text.weight):
+        for term in text.terms():
+            weights.setdefault(term, text.weight / heaviest)
+    return dict(list(weights.items())[:MOST_WORDS])
+
+
+def _summed(held: Mapping[str, list[str]], weights: Mapping[str, float], rows: int) -> dict[str, float]:
+    """The weight of each row, by the rare words that it holds."""
+    scores: dict[str, float] = {}
+    for term, ids in held.items():
+        for identity in ids:
+            scores[identity] = scores.get(identity, 0.0) + weights[term] * log1p(rows / len(ids))
+    return scores
+
+
+def _match(term: str, columns: list[str]) -> FullTextQuery:
+    return _any(MultiMatchQuery(form, columns, operator=FullTextOperator.AND) for form in _forms(term))
 
 
 def _forms(text: str) -> set[str]:
