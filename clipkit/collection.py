@@ -215,6 +215,7 @@ class Collection:
         kind: Kind | None = None,
         where: str | None = None,
         min_score: float | Literal["auto"] | None = None,
+        hybrid: bool = False,
     ) -> Hits:
         """The up to `k` items of highest cosine similarity to `query`, best first.
 
@@ -222,15 +223,23 @@ class Collection:
         or texts only, `where` is an SQL filter over the columns ("width > 1000 AND camera LIKE 'Canon%'"),
         and hits score at least `min_score`, to the accuracy of float32 (1e-6). "auto" stands for what
         `cutoffs` gives, which may be more than any item scores. Hits of equal score come in the order of
-        their ids. Items that the query itself names are not among the hits.
+        their ids. Items that `id:` parts name are not among the hits.
 
         With both kinds in one search, a text and a picture that score alike are not equally good: hits are
         then ordered by how far they stand above what their own kind scores for this query (median and
         quartiles; `calibration` says how), if there are at least 20 items of each kind. `Hit.score` is the
         cosine all the same.
+
+        With `hybrid`, the words of the query's texts are looked for as well: in captions and texts, names of
+        files and folders, and your own columns of str or list[str]. Hits then stand in the order that
+        reciprocal rank fusion makes of both rankings, though `score` still is the cosine. First come items
+        whose file name or id is a text of the query, and those that hold a quoted text word for word. A hit
+        with the words may score below `min_score`; one that also has those of a minus term counts as without.
+        The first hybrid search builds the full-text indexes.
+
         Raises QueryError, FilterError, or InvalidInput for a `k` below 1.
         """
-        request = Request(query, k, kind, where, min_score)
+        request = Request(query, k, kind, where, min_score, hybrid)
         return search(self._store, self._backgrounds, lambda: self.encoder, request)
 
     def cutoffs(self, query: str | Query) -> dict[Kind, float]:

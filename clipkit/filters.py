@@ -48,6 +48,15 @@ def starts_with(column: str, prefix: str) -> str:
     return f"starts_with({column}, {quoted(prefix)})"
 
 
+def goes_by(name: str) -> str:
+    """The filter that passes the rows whose id or uri is `name` or ends with it below a folder, in upper or
+    lower case and with any suffix; and some more, where `name` is a folder's with a dot."""
+    tail = quoted("/" + name.lstrip("/") + ".")
+    return any_of(
+        *(f"contains(concat('/', lower({column}), '.'), lower({tail}))" for column in ("id", "uri"))
+    )
+
+
 def any_of(*conditions: str) -> str:
     """The filter that passes what at least one of the given ones passes."""
     return " OR ".join(f"({condition})" for condition in conditions) or "false"

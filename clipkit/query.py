@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,14 @@ class Part:
     """One term of a query: what it is, its value, and its weight (negative: unlike it).
 
     `value` is a str for text and id; a str (a path), bytes, PIL image or array for image; a tuple of
-    floats for vector. Arrays and PIL images are kept as they are, not copied.
+    floats for vector. Arrays and PIL images are kept as they are, not copied. `phrase`, of a text in quotes,
+    asks a hybrid search for these words in this order; parts that differ in nothing else are equal.
     """
 
     what: What
     value: Any
     weight: float = 1.0
+    phrase: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.what not in _CHECKS:
@@ -76,9 +78,12 @@ class Query:
             raise InvalidInput("a query needs at least one part: Query.text('beach')")
 
     @classmethod
-    def text(cls, text: str) -> Query:
-        """A query for what `text` says. Raises InvalidInput if it is blank."""
-        return cls((Part("text", text),))
+    def text(cls, text: str, *, phrase: bool = False) -> Query:
+        """A query for what `text` says. Raises InvalidInput if it is blank.
+
+        With `phrase`, as in quotes, a hybrid search puts first what holds these words in this order.
+        """
+        return cls((Part("text", text, phrase=phrase),))
 
     @classmethod
     def image(cls, image: ImageInput) -> Query:
@@ -128,7 +133,9 @@ class Query:
         return Query(tuple(replace(part, weight=part.weight / checked) for part in self.parts))
 
     def __str__(self) -> str:
-        return queryline.write((part.what, _shown(part.value), part.weight) for part in self.parts)
+        return queryline.write(
+            (part.what, _shown(part.value), part.weight, part.phrase) for part in self.parts
+        )
 
     def __repr__(self) -> str:
         return f"Query({str(self)!r})"

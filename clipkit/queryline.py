@@ -10,8 +10,9 @@ search. A term is
     id:holiday/cat.jpg       a stored item, by its id: "more like this"
     0.5*image:cat.jpg        any of these with a weight
 
-Quotes, single or double, hold what would otherwise be read as an operator. Inside them `\\"` is a quote;
-a backslash elsewhere is itself, so Windows paths need no care (one before the closing quote is doubled).
+Quotes, single or double, hold what would otherwise be read as an operator; a hybrid search looks for a quoted
+text word for word. Inside them `\\"` is a quote; a backslash elsewhere is itself, so Windows paths need no
+care (one before the closing quote is doubled).
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from clipkit.errors import QueryError
 
 What: TypeAlias = Literal["text", "image", "vector", "id"]
 
-Term: TypeAlias = tuple[What, str, float]
-"""What it is, its text, path or id, and its weight."""
+Term: TypeAlias = tuple[What, str, float, bool]
+"""What it is, its text, path or id, its weight, and whether it is a text in quotes."""
 
 _OPERATOR = re.compile(r"\s[+-]")
 _NUMBER = r"(?:[.,/]*[0-9][0-9.,/]*(?:e[+-]?[0-9]+)?|nan|inf(?:inity)?)"
@@ -49,13 +50,13 @@ def parse(line: str) -> list[Term]:
 def write(terms: Iterable[Term]) -> str:
     """The line that `parse` reads as `terms`, with quotes only where they are needed."""
     line = ""
-    for what, value, weight in terms:
+    for what, value, weight, quoted in terms:
         minus = math.copysign(1.0, weight) < 0
         if line:
             line += " - " if minus else " + "
         elif minus:
             line = "-"
-        line += (f"{_number(abs(weight))}*" if abs(weight) != 1.0 else "") + _written(what, value)
+        line += (f"{_number(abs(weight))}*" if abs(weight) != 1.0 else "") + _written(what, value, quoted)
     return line
 
 
@@ -64,12 +65,12 @@ def _number(weight: float) -> str:
     return short if float(short) == weight else repr(weight)
 
 
-def _written(what: What, value: str) -> str:
+def _written(what: What, value: str, quoted: bool) -> str:
     prefix = "" if what == "text" else f"{what}:"
     if what == "vector":  # has no one-line form; what is written is for people
         return prefix + value
     try:
-        if parse(prefix + value) == [(what, value, 1.0)]:
+        if parse(prefix + value) == [(what, value, 1.0, quoted)]:
             return prefix + value
     except QueryError:
         pass
@@ -114,11 +115,12 @@ class _Parser:
         what, prefix = self._prefix()
         if self._ended() or (self.line[self.at] in "+-" and self.line[self.at - 1] != ":"):
             raise self._error(f"nothing stands behind {self.line[start : self.at].strip()}", start)
-        value = self._quoted() if self.line[self.at] in _QUOTED else self._bare(prefix)
+        quoted = self.line[self.at] in _QUOTED
+        value = self._quoted() if quoted else self._bare(prefix)
         if not value.strip():
             raise self._error("these quotes hold nothing to look for", start)
         self._step(self.at)
-        return what, value, weight
+        return what, value, weight, quoted and what == "text"
 
     def _weight(self) -> float:
         start, weight = self.at, 1.0

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from clipkit.calibration import Backgrounds, Scale
 from clipkit.columns import at_least_1, cosine
@@ -20,6 +21,7 @@ from clipkit.encoder import Encoder
 from clipkit.errors import InvalidInput
 from clipkit.filters import all_of, id_in, is_in
 from clipkit.hits import Hits, Kind, from_rows
+from clipkit.hybrid import WINDOW, candidates, words_of
 from clipkit.lance import ROUNDING
 from clipkit.query import Query
 from clipkit.store import Store
@@ -34,6 +36,7 @@ class Request:
     kind: Kind | None = None
     where: str | None = None
     min_score: float | Literal["auto"] | None = None
+    hybrid: bool = False
 
 
 def search(store: Store, backgrounds: Backgrounds, encoder: Callable[[], Encoder], request: Request) -> Hits:
@@ -47,16 +50,23 @@ def search(store: Store, backgrounds: Backgrounds, encoder: Callable[[], Encoder
     condition = all_of(kind_is(request.kind), store.checked(request.where), others)
     vector = query.resolve(encoder(), store.vectors_of)
     cutoffs = backgrounds.cutoffs(vector, request.kind, named) if auto else {}
-
-    def nearest(kind: Kind | None) -> pa.Table:
-        columns = [name for name in store.items.schema.names if name != "vector"]
-        where = all_of(condition, kind_is(kind))
-        rows = store.vectors.nearest(vector, wanted, where=where, columns=columns)
-        return _at_least(rows, least, cutoffs)
-
     scales = {} if request.kind else backgrounds.scales(vector, named)
-    rows = _by_standard(nearest, scales).slice(0, wanted) if scales else nearest(None)
-    return from_rows(rows, store.read_thumbnails, cutoffs)
+
+    def nearest(count: int, columns: list[str]) -> pa.Table:
+        wheres = [all_of(condition, kind_is(kind)) for kind in scales or (None,)]
+        tables = [store.vectors.nearest(vector, count, where=where, columns=columns) for where in wheres]
+        return _by_standing(pa.concat_tables(tables), scales)
+
+    words = words_of(query) if request.hybrid else []
+    if words:
+        near = nearest(max(wanted, WINDOW), ["id", "kind"])["id"].to_pylist()
+        found = candidates(store, words, vector, near=near, where=condition)
+        rows = found.ordered(_standing(found.rows, scales).tolist())
+        rows = rows.filter(pc.or_(found.worded(rows), _passes(rows, least, cutoffs)))
+    else:
+        rows = nearest(wanted, [name for name in store.items.schema.names if name != "vector"])
+        rows = rows.filter(_passes(rows, least, cutoffs))
+    return from_rows(rows.slice(0, min(wanted, rows.num_rows)), store.read_thumbnails, cutoffs)
 
 
 def cutoffs(
@@ -67,22 +77,25 @@ def cutoffs(
     return backgrounds.cutoffs(parsed.resolve(encoder(), store.vectors_of), None, _named(parsed))
 
 
-def _at_least(rows: pa.Table, least: float, cutoffs: Mapping[Kind, float]) -> pa.Table:
-    """The rows that score `least` and, if there is one, the cut-off of their kind."""
+def _passes(rows: pa.Table, least: float, cutoffs: Mapping[Kind, float]) -> pa.ChunkedArray:
+    """Whether each row scores `least` and, if there is one, the cut-off of its kind."""
     limits = [max(least, cutoffs.get(kind, -1.0)) - ROUNDING for kind in rows["kind"].to_pylist()]
-    return rows.filter(pc.greater_equal(rows["score"], pa.array(limits, pa.float64())))
+    return pc.greater_equal(rows["score"], pa.array(limits, pa.float64()))
 
 
-def _by_standard(nearest: Callable[[Kind], pa.Table], scales: Mapping[Kind, Scale]) -> pa.Table:
-    """What is nearest of each kind, in the order of standard scores, ties by id."""
-    tables = [nearest(kind) for kind in scales]
-    standard = [
-        scale.standard(rows["score"].to_numpy()) for rows, scale in zip(tables, scales.values(), strict=True)
-    ]
-    rows = pa.concat_tables(tables)
-    order = pa.table({"standard": np.concatenate(standard), "id": rows["id"]})
-    places = pc.sort_indices(order, [("standard", "descending"), ("id", "ascending")])
-    return rows.take(places)
+def _standing(rows: pa.Table, scales: Mapping[Kind, Scale]) -> NDArray[np.float64]:
+    """How near each row is: its standard score where kinds have a scale, else its score."""
+    standing = np.array(rows["score"].to_pylist(), np.float64)
+    kinds = np.array(rows["kind"].to_pylist())
+    for kind, scale in scales.items():
+        standing[kinds == kind] = scale.standard(standing[kinds == kind])
+    return standing
+
+
+def _by_standing(rows: pa.Table, scales: Mapping[Kind, Scale]) -> pa.Table:
+    """The rows in the order of their standing, ties by id."""
+    order = pa.table({"standing": _standing(rows, scales), "id": rows["id"]})
+    return rows.take(pc.sort_indices(order, [("standing", "descending"), ("id", "ascending")]))
 
 
 def _named(query: Query) -> list[str]:

@@ -32,7 +32,7 @@ from clipkit.errors import (
 )
 from clipkit.filters import all_of, id_in, is_in
 from clipkit.folders import FoundFile
-from clipkit.lance import Database, Table, VectorColumn
+from clipkit.lance import Database, FullText, Table, VectorColumn
 
 FORMAT_VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # with its suffixes, within every file system's limit
@@ -164,6 +164,7 @@ class Store:
         self.name = name
         self.items = items
         self.vectors = VectorColumn(items)
+        self.words = FullText(items, without=("id", "kind", "image_id", "content_hash", "camera"))
         self.stamp = Stamp.from_metadata(items.schema.metadata, f"{name!r} in {database.uri}")
         self.thumbnails = _opened(database, f"{name}.thumbnails", _THUMBNAILS)
         self.failures = _opened(database, f"{name}.failures", _FAILURES)

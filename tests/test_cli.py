@@ -326,6 +326,17 @@ def test_short_filters_choose_what_is_deleted_and_described_with(journey: Path, 
     assert with_texts.json["hits"] == []
 
 
+def test_search_hybrid_finds_names(indexed: Path, run: Run) -> None:
+    def found(*arguments: object) -> list[str]:
+        hits = run("search", "--json", *arguments).json["hits"]
+        return [Path(hit["uri"]).name for hit in hits]
+
+    assert found("green-2.png", "--hybrid", "-k", 1) == ["green-2.png"]
+    assert found("green-2 + 9*red", "--hybrid", "-k", 1) == ["green-2.png"]
+    assert found("green-2 + 9*red", "-k", 1) != ["green-2.png"]
+    assert found("blue-1", "--hybrid", "--min-score", 0.99, "--where", "width = 41") == ["blue-1.png"]
+
+
 def test_search_json_has_every_hit_with_its_metadata(indexed: Path, run: Run) -> None:
     result = run("search", "green", "--min-score", 0.5, "--json", "--where", "width = 41")
     assert result.json == {

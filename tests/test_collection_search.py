@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -324,3 +325,153 @@ def test_a_model_of_words_takes_no_pictures(db: Path) -> None:
     with pytest.raises(InvalidInput, match="fake embeds text only"):
         collection.search(Query.image(png("red")))
     assert collection.count() == 2
+
+
+# --- hybrid
+
+
+NAMED = {
+    "a": ("red boat", "Zephyr", ["calm"]),
+    "b": ("blue boat", "it's Mistral", None),
+    "c": ("green sea", None, ["Zephyr's wake", "calm"]),
+    "d": ("red", None, None),
+    "/photos/alps/IMG_beach.jpg": ("green hill", None, None),
+    "/photos/beach/IMG_hill.jpg": ("blue sky", None, None),
+    "caption:7": ("black night", None, None),
+}
+
+
+@pytest.fixture(scope="module")
+def worded(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """NAMED, by id: text, note and tags."""
+    db = tmp_path_factory.mktemp("worded")
+    collection = Collection.create(db=db, encoder=FakeEncoder(), columns={"note": str, "tags": list[str]})
+    texts = [text for text, _, _ in NAMED.values()]
+    rows = [{"note": note, "tags": tags} for _, note, tags in NAMED.values()]
+    collection.add_texts(texts, ids=list(NAMED), metadata=rows)
+    return collection
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("mistral", ["b"]),
+        ("MISTRAL", ["b"]),
+        ('"boat blue" + sky', ["/photos/beach/IMG_hill.jpg"]),  # no phrase, and "sky" and "blue" are there
+        ('"blue boat" + 5*green', ["b"]),
+        ("img_beach.jpg", ["/photos/alps/IMG_beach.jpg"]),
+        ("IMG_beach", ["/photos/alps/IMG_beach.jpg"]),
+        ("/photos/alps/img_beach.jpg + 9*night", ["/photos/alps/IMG_beach.jpg"]),
+        ("alps/IMG_beach", ["/photos/alps/IMG_beach.jpg"]),
+        ("Caption:7 + red", ["caption:7"]),
+        ("it's", ["b"]),
+        ("zephyr - calm", None),
+        ("zephyr - sea", ["a"]),
+    ],
+)
+def test_hybrid_puts_first_what_has_the_words(
+    worded: Collection, query: str, first: list[str] | None
+) -> None:
+    hits = worded.search(query, k=100, hybrid=True)
+    assert sorted(ids(hits)) == sorted(NAMED)
+    plain = {hit.id: hit for hit in worded.search(query, k=100)}
+    for hit in hits:  # the same items, with their cosines
+        assert hit.score == pytest.approx(plain[hit.id].score, abs=1e-6)
+        assert replace(hit, score=0.0) == replace(plain[hit.id], score=0.0)
+    if first is None:  # all that have the word have that of the minus term, too
+        assert ids(hits) == list(plain)
+    else:
+        assert ids(hits)[: len(first)] == first
+    for k in (1, 3):
+        assert worded.search(query, k=k, hybrid=True) == hits[:k]
+
+
+def test_a_quoted_text_and_a_phrase_are_the_same(worded: Collection) -> None:
+    phrase = worded.search(Query.text("red boat", phrase=True) + 9 * Query.text("blue"), hybrid=True)
+    assert ids(phrase)[0] == "a"
+    assert ids(worded.search('"red boat" + 9*blue', hybrid=True)) == ids(phrase)
+    assert ids(worded.search("red boat + 9*blue", hybrid=True))[0] == "b"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("!!!", "nothing of that", "- red", "id:a - boat"),
+        Query.item("a"),
+        Query.vector([1.0] * 32),
+        Query.image(png("red")),
+        Query.image(png("red")) - Query.text("boat"),
+        0 * Query.text("mistral") + Query.text("unheard"),
+    ],
+)
+def test_hybrid_without_known_words_is_the_order_of_vectors(worded: Collection, query: Any) -> None:
+    check_same(worded.search(query, k=5, hybrid=True), worded.search(query, k=5))
+
+
+def check_same(hits: Hits, others: Hits) -> None:
+    assert ids(hits) == ids(others)
+    np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], atol=1e-6)
+
+
+def test_an_image_and_words_are_both_looked_for(worded: Collection) -> None:
+    hits = worded.search(Query.image(png("green")) + Query.text("mistral"), hybrid=True)
+    assert set(ids(hits)[:2]) <= {"b", "c", "/photos/alps/IMG_beach.jpg"}
+    assert "b" in ids(hits)[:2]
+
+
+def test_filters_hold_for_both_sides(worded: Collection) -> None:
+    assert ids(worded.search("mistral", where="id <> 'b'", k=1, hybrid=True)) != ["b"]
+    assert ids(worded.search("zephyr + red", where="id IN ('c', 'd')", hybrid=True)) == ["d", "c"]
+    assert worded.search("mistral", kind="image", hybrid=True) == []
+    assert ids(worded.search("IMG_beach.jpg", where="id LIKE '%hill%'", hybrid=True)) == [
+        "/photos/beach/IMG_hill.jpg"
+    ]
+    with pytest.raises(FilterError, match="Did you mean note"):
+        worded.search("mistral", where="nöte = 'x'", hybrid=True)
+
+
+def test_min_score_spares_what_has_the_words(worded: Collection) -> None:
+    hits = worded.search("mistral", min_score=0.99, hybrid=True)
+    assert ids(hits) == ["b"]
+    assert hits[0].score < 0.99
+    assert ids(worded.search("caption:7", min_score=0.99, hybrid=True)) == ["caption:7"]
+    assert worded.search("mistral", min_score=0.99) == []
+
+
+def test_hybrid_ties_go_by_id_and_a_prefix_is_a_prefix(collection: Collection) -> None:
+    shuffled = [f"{i:03}" for i in np.random.default_rng(0).permutation(500)]
+    collection.add_texts(["red boat"] * 250, ids=shuffled[:250])
+    assert collection.search("red boat", k=1, hybrid=True)[0].id == min(shuffled[:250])
+    collection.add_texts(["red boat"] * 250, ids=shuffled[250:])
+    for k in (1, 150, 500, 1000, 2**70):
+        assert ids(collection.search("boat", k=k, hybrid=True)) == sorted(shuffled)[:k]
+
+
+def test_of_many_with_the_word_the_nearest_come_first(collection: Collection) -> None:
+    collection.add_texts(["boat"] * 300, ids=[f"a{i:03}" for i in range(300)])
+    collection.add_texts(["boat", "boat red"], ids=["z1", "z2"])
+    assert ids(collection.search("red boat", k=1, hybrid=True)) == ["z2"]
+    assert ids(collection.search("boat + 3*red", k=1, hybrid=True)) == ["z2"]
+
+
+def test_words_of_an_empty_collection_and_of_later_items_and_columns(collection: Collection) -> None:
+    assert collection.search("zephyr", hybrid=True) == []
+    collection.add_texts(["red"], ids=["a"])
+    assert ids(collection.search("zephyr", hybrid=True)) == ["a"]
+    collection.add_columns({"title": str})
+    collection.add_texts(["green", "blue"], ids=["b", "c"], metadata=[{"title": "Zephyr"}, {}])
+    assert ids(collection.search("zephyr", hybrid=True))[0] == "b"
+    collection.delete(["b"])
+    assert "b" not in ids(collection.search("zephyr", hybrid=True))
+
+
+def test_pictures_and_texts_in_one_hybrid_search_stand_on_their_own_scales(collection: Collection) -> None:
+    noise = np.random.default_rng(0)
+    pixels = [Image.fromarray(noise.integers(0, 256, (8, 8, 3), np.uint8)) for _ in range(25)]
+    collection.add_images(pixels, ids=[f"i{number:02}" for number in range(25)])
+    collection.add_texts([f"word{number} other" for number in range(25)], ids=[f"t{i:02}" for i in range(25)])
+    plain = collection.search("word7 other", k=50)
+    assert {hit.kind for hit in plain[:10]} == {"image", "text"}
+    check_same(collection.search("unheard", k=50, hybrid=True), collection.search("unheard", k=50))
+    assert ids(collection.search("word7", hybrid=True))[0] == "t07"
+    assert ids(collection.search("i03", hybrid=True))[0] == "i03"

@@ -40,7 +40,7 @@ PUBLIC = (
 FLOORS = (
     ("__init__",),
     ("errors", "reports"),
-    ("cells", "colours", "exif", "queryline", "sketch"),
+    ("cells", "colours", "exif", "fusion", "queryline", "sketch"),
     ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
     ("images", "encoders.sources"),
     ("encoder", "folders"),
@@ -48,7 +48,7 @@ FLOORS = (
     ("labelled", "lance", "measures", "query", "testing", "encoders.openclip"),
     ("descriptions", "store", "encoders"),
     ("archives",),
-    ("columns", "hits", "stages"),
+    ("columns", "hits", "hybrid", "stages"),
     ("calibration", "describing", "writing"),
     ("pipeline",),
     ("captioning",),
@@ -76,8 +76,8 @@ DOORS = {
     "platformdirs": {"places"},
     "pyarrow": {
         *("archives", "captioning", "cells", "cli", "collection", "columns", "describing"),
-        *("descriptions", "hits", "indexing", "labelled", "lance", "neighbours", "searching"),
-        *("stages", "store"),
+        *("descriptions", "hits", "hybrid", "indexing", "labelled", "lance", "neighbours"),
+        *("searching", "stages", "store"),
     },
     "rawpy": {"images"},
     "rich": {"cli"},

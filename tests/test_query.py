@@ -125,6 +125,26 @@ def test_an_empty_line_has_no_character_to_point_at(line: str) -> None:
         Query.parse(line)
 
 
+@pytest.mark.parametrize(
+    ("line", "phrases"),
+    [
+        ("red boat", [False]),
+        ("\"red boat\" + text:'at sea' - it", [True, True, False]),
+        ("image:'cat.jpg' + id:\"x\"", [False, False]),
+    ],
+)
+def test_a_text_in_quotes_is_a_phrase(line: str, phrases: list[bool]) -> None:
+    query = Query.parse(line)
+    assert [part.phrase for part in query.parts] == phrases
+    assert [part.phrase for part in Query.parse(str(query)).parts] == phrases
+    assert [part.phrase for part in (2 * query).parts] == phrases
+
+
+def test_a_phrase_equals_its_text_and_is_written_in_quotes() -> None:
+    assert Query.text("red boat", phrase=True) == Query.text("red boat")
+    assert str(Query.text("red boat", phrase=True)) == '"red boat"'
+
+
 def test_what_is_not_a_string_does_not_parse() -> None:
     with pytest.raises(InvalidInput, match="takes a string, not bytes"):
         Query.parse(b"beach")  # type: ignore[arg-type]

@@ -45,6 +45,10 @@ def search(
     k: _K = 10,
     kind: Annotated[KindChoice | None, typer.Option(help="Only pictures, or only texts.")] = None,
     min_score: _MinScore = None,
+    hybrid: Annotated[
+        bool,
+        typer.Option("--hybrid", help="Look for the words in captions, names and your own columns, too."),
+    ] = False,
     paths: Annotated[
         bool, typer.Option("--paths", help="Print the paths of pictures, one per line.")
     ] = False,
@@ -64,7 +68,12 @@ def search(
     _note_file_as_text(parsed)
     wanted = KindChoice.image if (paths or print0) and kind is None else kind
     hits = session.open().search(
-        parsed, k=k, kind=wanted.value if wanted else None, where=session.where, min_score=_score(min_score)
+        parsed,
+        k=k,
+        kind=wanted.value if wanted else None,
+        where=session.where,
+        min_score=_score(min_score),
+        hybrid=hybrid,
     )
     if session.json:
         print_json({"query": str(parsed), **_documents(hits)})
