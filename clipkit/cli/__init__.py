@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from clipkit.cli import adding, evaluating, keeping, machine, searching, showing
+from clipkit.cli import adding, evaluating, keeping, machine, searching, showing, tagging
 from clipkit.cli.output import failed, flush, survive_any_text
 from clipkit.cli.session import register
 
@@ -29,6 +29,7 @@ register(app, adding.index, model=True)
 register(app, searching.search, model=True, filters=True)
 register(app, searching.describe, model=True, filters=True)
 register(app, adding.add_texts, model=True)
+register(app, tagging.tag, model=True)
 register(app, keeping.status)
 register(app, keeping.delete, filters=True)
 register(app, keeping.export, filters=True)
