@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from clipkit.adding import add_images, add_texts
+from clipkit.adding import add_images, add_texts, update
 from clipkit.calibration import Backgrounds
 from clipkit.columns import (
     ColumnType,
@@ -206,7 +206,7 @@ class Collection:
         """
         known = strings(ids, "an id")
         check_distinct(known)
-        return self._store.update(known, checked_metadata(metadata, len(known), self._store.own_fields()))
+        return update(self._store, known, checked_metadata(metadata, len(known), self._store.own_fields()))
 
     def delete(self, ids: Sequence[str]) -> int:
         """The number of items deleted. Ids that are not there are no error."""

@@ -35,7 +35,9 @@ from clipkit.errors import InvalidInput
 from clipkit.files import replaced
 from clipkit.filters import all_of, id_in
 from clipkit.folders import id_to_path
+from clipkit.probe import Probe
 from clipkit.reports import Progress
+from clipkit.sidecars import SidecarReport, write_sidecars
 from clipkit.vocabulary import FEW_TEMPLATES, Vocabulary
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from clipkit.collection import Collection
 
 THRESHOLD = 3.5  # standard deviations; see the table that tests/bench/labels.py prints
+CERTAIN = 0.5  # probability, of a probe's tags: more likely than all other classes together
 TOP = 5  # tags of a picture at most; more are seldom right
 BASELINE_QUANTILE = 0.25  # a label that holds for three quarters of the pictures is still found
 SAMPLE = 4096  # pictures that baselines are taken from: a quantile moves little with more
@@ -59,7 +62,7 @@ Scores = NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class Tag:
     """A label that holds for a picture. `score` is the cosine similarity, `strength` by how many standard
-    deviations the picture is nearer to the label than to others."""
+    deviations the picture is nearer to the label than to others. Of a probe both are the probability."""
 
     label: str
     score: float
@@ -147,6 +150,26 @@ def tag(
     return _tagged(collection, choose, where, total, progress)
 
 
+def classify(
+    collection: Collection,
+    probe: Probe,
+    *,
+    where: str | None = None,
+    threshold: float = CERTAIN,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Iterator[Tagged]:
+    """The likeliest class of all images of `collection` that pass `where`, if its probability is at least
+    `threshold`; else no tag. Raises CollectionMismatch for a probe of another model's vectors."""
+    total = collection.count(kind="image", where=where)
+    probe.checked(collection.encoder)
+
+    def choose(vectors: Vectors) -> list[tuple[Tag, ...]]:
+        said = [(one.label, one.probability) for one in probe.predict(vectors)]
+        return [(Tag(label, sure, sure),) if sure >= threshold else () for label, sure in said]
+
+    return _tagged(collection, choose, where, total, progress)
+
+
 def tag_image(
     encoder: Encoder,
     image: ImageInput,
@@ -177,6 +200,14 @@ def to_column(collection: Collection, tagged: Iterable[Tagged], *, column: str =
         )
         for batch in batched(tagged, _AT_ONCE)
     )
+
+
+def to_sidecars(tagged: Iterable[Tagged]) -> SidecarReport:
+    """What became of the XMP sidecars of tagged pictures: their labels are keywords there (`sidecars`).
+
+    Keywords of others are kept, those of an earlier run that no longer hold go. Raises MissingExtra.
+    """
+    return write_sidecars((id_to_path(one.uri or one.id), [tag.label for tag in one.tags]) for one in tagged)
 
 
 def to_csv(path: str | os.PathLike[str], tagged: Iterable[Tagged]) -> int:

@@ -243,20 +243,6 @@ class Store:
         arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self.stamp.dim))
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
-    def update(self, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> int:
-        """The number of items changed: each gets the user's columns that its mapping speaks of."""
-        alike: dict[frozenset[str], list[int]] = {}
-        for at, values in enumerate(metadata):
-            if values:
-                alike.setdefault(frozenset(values), []).append(at)
-        schema, updated = self.items.schema, 0
-        for names, places in alike.items():
-            fields = [_KEY, *(schema.field(name) for name in sorted(names))]
-            arrays = [pa.array([ids[at] for at in places], pa.string())]
-            arrays += [pa.array([metadata[at][f.name] for at in places], f.type) for f in fields[1:]]
-            updated += self.items.update(pa.Table.from_arrays(arrays, schema=pa.schema(fields)))
-        return updated
-
     def read_rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The items of these ids, in their order. Raises InvalidInput for one that is not there."""
         stored = self.items.read(self.items.schema.names, id_in(set(ids)))

@@ -9,6 +9,7 @@ from PIL import Image
 
 from clipkit import Collection
 from clipkit.cli import main
+from clipkit.sidecars import read_keywords
 from clipkit.testing import FakeEncoder
 
 COLOURS = ("red", "green", "brown")
@@ -51,7 +52,7 @@ def test_tags_go_into_a_column(pictures: list[Path], words: Path, capsys: pytest
     assert main(["tag", "--vocabulary", str(words), "--to", "column"]) == 0
     shown = capsys.readouterr()
     assert sorted(shown.out.splitlines()) == ["green\t1", "red\t1"]
-    assert "3 pictures tagged with 2 labels" in shown.err
+    assert "3 pictures written, with 2 labels" in shown.err
     assert Collection.open().count(where="array_has(tags, 'red')") == 1
     command = ["tag", "--vocabulary", str(words), "--to", "column", "--column", "colours", "--json"]
     assert main([*command, "--where", "array_has(tags, 'green')"]) == 0
@@ -59,6 +60,7 @@ def test_tags_go_into_a_column(pictures: list[Path], words: Path, capsys: pytest
         "collection": "default",
         "images": 1,
         "labels": {"green": 1},
+        "failures": [],
     }
 
 
@@ -70,7 +72,7 @@ def test_tags_go_into_a_csv_file(
     with open(out, newline="", encoding="utf-8") as file:
         rows = {row["path"]: row["label"] for row in csv.DictReader(file)}
     assert rows == {str(path): path.stem for path in pictures[:2]}
-    assert "3 pictures tagged with 2 labels" in capsys.readouterr().err
+    assert "3 pictures written, with 2 labels" in capsys.readouterr().err
 
 
 def test_a_high_threshold_leaves_nothing(
@@ -85,6 +87,7 @@ def test_a_high_threshold_leaves_nothing(
     [
         (["--to", "csv"], "--to csv and --out FILE go together"),
         (["--out", "tags.csv"], "--to csv and --out FILE go together"),
+        (["--probe", "x.probe"], "either --vocabulary or --probe says what labels there are, not both"),
         (["--top", "0"], "top, the number of tags wanted, is a whole number of at least 1, not 0"),
         (["--to", "column", "--column", "width"], "the column 'width' is built in"),
         (["--where", "colour = 1"], "colour"),
@@ -114,3 +117,76 @@ def test_a_vocabulary_that_will_not_do_ends_with_2(
     words.write_text(text)
     assert main(["tag", "--vocabulary", str(words)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_tags_go_into_sidecars(pictures: list[Path], words: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in pictures}
+    pictures[1].unlink()
+    assert main(["tag", "--vocabulary", str(words), "--to", "xmp", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "collection": "default",
+        "images": 1,
+        "labels": {"red": 1, "green": 1},
+        "failures": [
+            {"id": str(pictures[1]), "reason": "is no file: there is nothing to put a sidecar beside"}
+        ],
+    }
+    assert read_keywords(pictures[0]) == ("red",)
+    assert sorted(path.name for path in pictures[0].parent.iterdir()) == [
+        "brown.png",
+        "red.png",
+        "red.png.xmp",
+    ]
+    assert all(path.read_bytes() == before[path] for path in (pictures[0], pictures[2]))
+
+
+# --- classifiers
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Path:
+    for colour in ("red", "blue"):
+        (tmp_path / "examples" / colour).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (20 + number, 20), colour).save(tmp_path / f"examples/{colour}/{number}.png")
+    (tmp_path / "examples" / "red" / "broken.png").write_bytes(b"no picture")
+    return tmp_path / "examples"
+
+
+def test_a_classifier_is_trained_measured_and_used(
+    pictures: list[Path], examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe = str(tmp_path / "colours.probe")
+    assert main(["train", str(examples), "--out", probe]) == 0
+    shown = capsys.readouterr()
+    assert "accuracy    1.000 ± 0.000" in shown.out
+    assert "broken.png" in shown.err
+    assert main(["tag", "--probe", probe, "--threshold", "0.9", "--json"]) == 0
+    images = json.loads(capsys.readouterr().out)["images"]
+    tags = {Path(image["id"]).stem: [tag["label"] for tag in image["tags"]] for image in images}
+    assert tags["red"] == ["red"]
+    assert main(["classify", probe, str(pictures[0]), "--json"]) == 0
+    (said,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert (said["input"], said["label"]) == (str(pictures[0]), "red")
+    assert said["probability"] > 0.9
+
+
+def test_texts_are_classified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, probe = tmp_path / "texts.csv", str(tmp_path / "texts.probe")
+    data.write_text("text,label\n" + "red rose,warm\nblue sky,cold\n" * 3)
+    assert main(["train", str(data), "--out", probe, "--model", "fake", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["classes"], told["model"], told["scores"]["accuracy"]) == (["cold", "warm"], "fake", 1.0)
+    assert main(["classify", probe, "a red thing", "something blue", "--text"]) == 0
+    lines = [line.split("\t")[:2] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["a red thing", "warm"], ["something blue", "cold"]]
+
+
+def test_a_probe_of_another_model_ends_with_2(
+    pictures: list[Path], examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe = str(tmp_path / "colours.probe")
+    assert main(["train", str(examples), "--out", probe, "--model", "fake:40"]) == 0
+    capsys.readouterr()
+    assert main(["tag", "--probe", probe]) == 2
+    assert "the probe was trained on vectors of fake:40" in capsys.readouterr().err
