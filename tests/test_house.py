@@ -74,6 +74,7 @@ DOORS = {
     "pillow_heif": {"images"},
     "platformdirs": {"places"},
     "pyarrow": {
+        "adding",
         *("archives", "cli", "collection", "columns", "descriptions", "hits", "indexing", "labelled"),
         *("lance", "searching", "stages", "store"),
     },

@@ -209,6 +209,24 @@ def test_tags_go_into_a_column_that_filters_can_ask(db: Path) -> None:
     assert collection.to_arrow(columns=["id", "vector", "shelf"]).sort_by("id") == before
 
 
+def test_values_are_updated_by_id_and_all_else_stays(db: Path) -> None:
+    collection = made(db)
+    collection.add_columns({"note": str})
+    values = [{"shelf": 7}, {"note": "mine", "shelf": 8}, {}, {"shelf": 9}]
+    assert collection.update(["0-red", "a text", "1-green", "nobody"], values) == 2
+    found = {item.id: item.metadata for item in collection.get(["0-red", "a text", "1-green"])}
+    assert {id: (own["shelf"], own["note"]) for id, own in found.items()} == {
+        "0-red": (7, None),
+        "a text": (8, "mine"),
+        "1-green": (1, None),
+    }
+    assert collection.count() == len(PICTURES) + 1
+    with pytest.raises(InvalidInput, match="input 1: the id 'x' is given twice, first at 0"):
+        collection.update(["x", "x"], [{}, {}])
+    with pytest.raises(InvalidInput, match="input 0: the collection has no column 'shelv'"):
+        collection.update(["0-red"], [{"shelv": 1}])
+
+
 def test_a_column_of_another_type_is_refused(db: Path) -> None:
     collection = made(db)
     with pytest.raises(InvalidInput, match="the column 'shelf' holds int64, not lists of strings"):
