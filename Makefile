@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # What the tests use beside a plain installation.
-EXTRAS := heif,pandas
+EXTRAS := heif,pandas,learn,xmp
 
 .PHONY: help check test demo clean
 

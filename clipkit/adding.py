@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
+
 from clipkit.columns import check_distinct, checked_ids, checked_metadata, strings
 from clipkit.encoder import Encoder, ImageInput, Vectors, batched
 from clipkit.errors import ImageError, InvalidInput
@@ -72,6 +74,21 @@ def add_texts(
         ]
         reports.append(_write(store, rows, vectors))
     return replace(_total(reports), cut=encoder().texts_cut - cut_before)
+
+
+def update(store: Store, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> int:
+    """The number of items changed by `Collection.update`; ids and values have been checked."""
+    alike: dict[frozenset[str], list[int]] = {}  # rows that speak of different columns are written apart
+    for at, values in enumerate(metadata):
+        if values:
+            alike.setdefault(frozenset(values), []).append(at)
+    schema, updated = store.items.schema, 0
+    for names, places in alike.items():
+        fields = [schema.field(name) for name in ("id", *sorted(names))]
+        arrays = [pa.array([ids[at] for at in places], pa.string())]
+        arrays += [pa.array([metadata[at][f.name] for at in places], f.type) for f in fields[1:]]
+        updated += store.items.update(pa.Table.from_arrays(arrays, schema=pa.schema(fields)))
+    return updated
 
 
 def _read_image(

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from clipkit.adding import add_images, add_texts
+from clipkit.adding import add_images, add_texts, update
 from clipkit.calibration import Backgrounds
 from clipkit.columns import (
     ColumnType,
     at_least_1,
+    check_distinct,
     checked_columns,
+    checked_metadata,
     fields_of,
     strings,
 )
@@ -194,6 +196,17 @@ class Collection:
         Texts longer than the model's context are stored whole, embedded cut, and counted in `cut`.
         """
         return add_texts(self._store, lambda: self.encoder, texts, ids=ids, metadata=metadata)
+
+    def update(self, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> int:
+        """The number of items given new values in your own columns; all else of them stays as it is.
+
+        `metadata` is one mapping per id, as in `add_images`; columns that it does not name keep their values.
+        Ids that are not there are no error. Raises InvalidInput, with its position, for an id given twice, a
+        column that is not there and a value that does not fit.
+        """
+        known = strings(ids, "an id")
+        check_distinct(known)
+        return update(self._store, known, checked_metadata(metadata, len(known), self._store.own_fields()))
 
     def delete(self, ids: Sequence[str]) -> int:
         """The number of items deleted. Ids that are not there are no error."""

@@ -9,38 +9,24 @@ from __future__ import annotations
 
 import csv
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit import measures
-from clipkit.encoder import Encoder, Pixels, Vectors
-from clipkit.errors import ImageError, InvalidInput, MissingExtra, did_you_mean
-from clipkit.images import open_image
-from clipkit.labelled import Labelled, Names, Row, Truth, parse_json, read_text
+from clipkit.embedded import Embedded, embed
+from clipkit.encoder import Encoder, Vectors
+from clipkit.errors import InvalidInput, did_you_mean
+from clipkit.labelled import Labelled, Names, parse_json, read_text
 from clipkit.measures import Measure
+from clipkit.prompts import TEMPLATES, class_vectors, prompts_of
 from clipkit.reports import Failure, Progress
-from clipkit.stages import read_ahead
-
-TEMPLATES = (
-    "a photo of {a}",
-    "{a}",
-    "{}",
-    "a picture of {a}",
-    "a close-up photo of {a}",
-    "a photo of the {}",
-)
-"""What is said of a class in zero-shot accuracy; {} is its name, {a} its name with "a" or "an"."""
 
 CLASS_NAME_K = 10
 QUERY_K = 20
-_BATCH = 64  # pictures handed to the encoder at once; it splits them further as it likes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +45,6 @@ class Evaluation:
     failures: tuple[Failure, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Picture:
-    """A row that has been read; `pixels` are what the encoder's `preprocess` makes."""
-
-    name: str
-    truth: Truth
-    pixels: Pixels
-
-
-@dataclass(frozen=True, slots=True)
-class _Embedded:
-    """The pictures that can be used, (n, dim), what is true of each, and the others."""
-
-    vectors: Vectors
-    truths: list[Truth]
-    failures: list[Failure]
-    seconds: float
-
-
 def evaluate(
     encoder: Encoder,
     data: Labelled,
@@ -91,7 +58,8 @@ def evaluate(
 
     `queries` are texts to search for, each with the classes whose pictures are right, by key or by name; see
     `read_queries`. `templates` make the prompts of a class from its first name, and the mean of their unit
-    vectors is the class (`measures.ensemble`). Pictures are read ahead in threads, and only vectors are kept.
+    vectors is the class (`prompts.class_vectors`). Pictures are read ahead in threads, and only
+    vectors are kept.
 
     Raises InvalidInput for an encoder that does not embed both texts and images, a class of a query that the
     data does not have, a template without a place for the name, and data of which nothing can be used.
@@ -100,8 +68,8 @@ def evaluate(
         if modality not in encoder.modalities:
             raise InvalidInput(f"{encoder.name} does not embed {modality}s: choose a model that does")
     wanted = _resolved(queries or {}, data.classes)
-    prompts = [_prompts(names[0], templates) for names in data.classes.values()]
-    embedded = _embed(encoder, data, progress)
+    prompts = [prompts_of(names[:1], templates) for names in data.classes.values()]
+    embedded = embed(encoder, data, progress)
     found: list[Measure] = []
     by_query: dict[str, float] = {}
     if data.classes:
@@ -151,56 +119,6 @@ def read_queries(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-# --- pictures
-
-
-def _embed(encoder: Encoder, data: Labelled, progress: Callable[[Progress], None]) -> _Embedded:
-    began = time.monotonic()
-    vectors: list[Vectors] = []
-    truths: list[Truth] = []
-    failures: list[Failure] = []
-    waiting: list[_Picture] = []
-    with closing(read_ahead(data.rows(), partial(_read, encoder), 2 * _BATCH)) as results:
-        for done, result in enumerate(results, 1):
-            if isinstance(result, Failure):
-                failures.append(result)
-            else:
-                waiting.append(result)
-            if len(waiting) == _BATCH:
-                vectors.append(_encode(encoder, waiting, failures))
-                truths += [picture.truth for picture in waiting]
-                waiting = []
-            progress(Progress(done, data.total, len(failures)))
-    vectors.append(_encode(encoder, waiting, failures))
-    truths += [picture.truth for picture in waiting]
-    if not truths:
-        first = f"{failures[0].id} {failures[0].reason}" if failures else "it holds no rows"
-        raise InvalidInput(f"nothing in {data.name} can be used: {first}")
-    return _Embedded(np.concatenate(vectors), truths, failures, time.monotonic() - began)
-
-
-def _read(encoder: Encoder, row: Row) -> _Picture | Failure:
-    if row.truth == Truth():
-        return Failure(row.name, "has neither a class nor a caption")
-    try:
-        image = open_image(row.read(), upright=encoder.upright, reduce_to=encoder.image_size)
-        return _Picture(row.name, row.truth, encoder.preprocess(image))
-    except (ImageError, MissingExtra) as error:
-        return Failure(row.name, str(error))
-
-
-def _encode(encoder: Encoder, pictures: list[_Picture], failures: list[Failure]) -> Vectors:
-    """The vectors of the pictures; those that the encoder cannot take move over to the failures."""
-    while pictures:
-        try:
-            return encoder.encode_pixels([picture.pixels for picture in pictures])
-        except InvalidInput as error:
-            if error.position is None:
-                raise
-            failures.append(Failure(pictures.pop(error.position).name, error.reason))
-    return np.empty((0, encoder.dim), np.float32)
-
-
 # --- measures
 
 
@@ -215,7 +133,7 @@ class _Classified:
     seed: int
 
     @classmethod
-    def of(cls, embedded: _Embedded, classes: Names, encoder: Encoder, seed: int) -> _Classified:
+    def of(cls, embedded: Embedded, classes: Names, encoder: Encoder, seed: int) -> _Classified:
         places = {key: place for place, key in enumerate(classes)}
         rows = [row for row, truth in enumerate(embedded.truths) if truth.label is not None]
         if not rows:
@@ -224,9 +142,7 @@ class _Classified:
         return cls(embedded.vectors[rows], labels, [own[0] for own in classes.values()], encoder, seed)
 
     def zero_shot(self, prompts: Sequence[Sequence[str]]) -> tuple[Measure, ...]:
-        texts = self.encoder.encode_texts([prompt for own in prompts for prompt in own])
-        ends = np.cumsum([len(own) for own in prompts])[:-1]
-        classes = np.concatenate([measures.ensemble(rows) for rows in np.split(texts, ends)])
+        classes = class_vectors(self.encoder, prompts)
         return measures.zero_shot(self.images, self.labels, classes, seed=self.seed)
 
     def class_names(self) -> dict[str, set[int]]:
@@ -247,7 +163,7 @@ class _Classified:
         return replace(found, name=f"{what} {found.name}")
 
 
-def _of_captions(embedded: _Embedded, encoder: Encoder, seed: int) -> tuple[Measure, ...]:
+def _of_captions(embedded: Embedded, encoder: Encoder, seed: int) -> tuple[Measure, ...]:
     rows: dict[str, int] = {}  # equal captions are one text, right for all the pictures that have it
     pairs = [
         (image, rows.setdefault(caption, len(rows)))
@@ -259,24 +175,7 @@ def _of_captions(embedded: _Embedded, encoder: Encoder, seed: int) -> tuple[Meas
     return measures.retrieval(embedded.vectors, encoder.encode_texts(list(rows)), pairs, seed=seed)
 
 
-# --- prompts and queries
-
-
-def _prompts(name: str, templates: Sequence[str]) -> list[str]:
-    if not templates or isinstance(templates, str):
-        raise InvalidInput("templates are a list of at least one text such as 'a photo of {a}'")
-    for template in templates:
-        if "{}" not in template and "{a}" not in template:
-            raise InvalidInput(
-                f"the template {template!r} has no place for the name: {{}}, or {{a}} for 'a name'"
-            )
-    return [template.replace("{a}", _with_article(name)).replace("{}", name) for template in templates]
-
-
-def _with_article(name: str) -> str:
-    """By its spelling: right for most names, and CLIP does not mind the others."""
-    an = name[0].lower() in "aeiou" and not name.lower().startswith(("one", "uni", "eu"))
-    return f"an {name}" if an else f"a {name}"
+# --- queries
 
 
 def _resolved(queries: Mapping[str, Sequence[str]], names: Names) -> dict[str, set[int]]:

@@ -47,6 +47,7 @@ _RAW_SUFFIXES = (
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl"
     " .sr2 .srf .srw .x3f"
 )
+RAW_SUFFIXES: frozenset[str] = frozenset(_RAW_SUFFIXES.split())
 SUFFIXES: frozenset[str] = frozenset(f"{_PILLOW_SUFFIXES} {_HEIF_SUFFIXES} {_RAW_SUFFIXES}".split())
 """Lower-case suffixes of the files to try. HEIF and RAW are among them even without their extras, so that a
 walk over folders reports what is missing rather than ignore such files silently."""
@@ -239,9 +240,7 @@ def _kind(file: BinaryIO, suffix: str) -> Literal["pillow", "heif", "raw"]:
         if head[8:11] == b"crx":
             return "raw"
         return "heif" if head[8:12] in _HEIF_BRANDS and b"avif" not in head else "pillow"
-    if head.startswith(_RAW_SIGNATURES) or (
-        head.startswith((b"II", b"MM")) and suffix in _RAW_SUFFIXES.split()
-    ):
+    if head.startswith(_RAW_SIGNATURES) or (head.startswith((b"II", b"MM")) and suffix in RAW_SUFFIXES):
         return "raw"
     return "raw" if head.startswith((b"II*\0", b"MM\0*")) and _is_raw_tiff(file, head) else "pillow"
 

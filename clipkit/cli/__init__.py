@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from clipkit.cli import adding, evaluating, keeping, machine, neighbouring, searching, showing
+from clipkit.cli import adding, evaluating, keeping, machine, neighbouring, searching, showing, tagging
 from clipkit.cli.output import failed, flush, survive_any_text
 from clipkit.cli.session import register
 
@@ -33,6 +33,9 @@ register(app, neighbouring.recommend, model=True)
 register(app, neighbouring.duplicates, filters=True)
 register(app, neighbouring.clusters, model=True, filters=True)
 register(app, neighbouring.outliers, filters=True)
+register(app, tagging.tag, model=True)
+register(app, tagging.train, model=True)
+register(app, tagging.classify, collection=False, model=True)
 register(app, keeping.status)
 register(app, keeping.delete, filters=True)
 register(app, keeping.export, filters=True)

@@ -73,9 +73,10 @@ def evaluate(
     Example: clipkit evaluate sketch:1000 --model bundled
     """
     from clipkit.encoders import load_encoder
-    from clipkit.evaluate import TEMPLATES, read_queries
     from clipkit.evaluate import evaluate as measure
+    from clipkit.evaluate import read_queries
     from clipkit.labelled import Columns, open_labelled, read_names
+    from clipkit.prompts import TEMPLATES
 
     searches = read_queries(queries) if queries else None
     columns = Columns(image_column, label_column, caption_column)

@@ -32,6 +32,8 @@ EXTRAS = {
     "web": ("gradio", "the web page"),
     "server": ("fastapi", "the HTTP server"),
     "ray": ("ray", "indexing on many machines"),
+    "learn": ("sklearn", "training classifiers from examples"),
+    "xmp": ("lxml", "tags in XMP sidecars"),
     "pandas": ("pandas", "data frames"),
 }
 

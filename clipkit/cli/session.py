@@ -21,6 +21,7 @@ from clipkit.errors import CollectionExists, CollectionNotFound
 
 if TYPE_CHECKING:
     from clipkit.collection import Collection
+    from clipkit.encoder import Encoder
 
 _PANEL = "Common options"
 
@@ -100,6 +101,15 @@ class Session:
             return Collection.create(self.name, db=self.db, encoder=encoder)
         except CollectionExists:  # another process was faster
             return self.open(model)
+
+    def encoder(self, model: str | None) -> Encoder:
+        """The model of that name; None stands for the collection's, or where there is none the default."""
+        from clipkit.collection import Collection
+        from clipkit.encoders import load_encoder
+
+        if model is None and self.name in Collection.names(self.db):
+            return self.open().encoder
+        return load_encoder(model, device=self.device, precision=self.precision)
 
     def again(self, command: str) -> str:
         """A command line for the same collection, to be copied from a message."""

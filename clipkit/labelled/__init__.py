@@ -21,14 +21,18 @@ from clipkit.labelled.folder import open_folder
 from clipkit.labelled.names import Names, parse_json, read_names, read_text
 from clipkit.labelled.parquet import open_parquet
 from clipkit.labelled.rows import Columns, Labelled, Row, Truth
+from clipkit.labelled.texts import LabelledTexts, has_texts, open_texts
 
 __all__ = [
     "Columns",
     "Labelled",
+    "LabelledTexts",
     "Names",
     "Row",
     "Truth",
+    "has_texts",
     "open_labelled",
+    "open_texts",
     "parse_json",
     "read_names",
     "read_text",

@@ -1,7 +1,7 @@
 """Hybrid search against either side alone: python -m tests.bench.hybrid [SCENES [MODEL]]
 
-Draws SCENES captioned scenes (1,000) as files IMG_0000.jpg and so on, each with a caption in a column, in words
-of its own. A tenth have a made-up name in it that no other has; a fifth share theirs with four others.
+Draws SCENES captioned scenes (1,000) as files IMG_0000.jpg and so on, each with a caption in a column, in
+words of its own. A tenth have a made-up name in it that no other has; a fifth share theirs with four others.
 Then recall@1 of MODEL (bundled) for three kinds of queries, each about one picture:
 
     meaning   the canonical caption of the scene, mostly in other words than the stored one

@@ -1,0 +1,269 @@
+"""Zero-shot tags: which labels of a vocabulary a picture stands out for, by vectors alone.
+
+Cosines of pictures and labels do not say by themselves whether a label holds: some labels are near to every
+picture, some pictures near to every label, and the scale is each model's own. So a score is normalised twice,
+as speaker verification does it (Auckenthaler, Carey and Lloyd-Thomas, Score normalization for
+text-independent speaker verification systems, 2000): by what the label scores against other pictures, and by
+what the picture scores against other labels.
+
+1. From each score the label's baseline is taken: its `BASELINE_QUANTILE` over a sample of the collection,
+   drawn towards the mean of all baselines where there are few pictures. A low quantile, not the mean, since a
+   label may hold for most of a collection.
+2. The picture's own cohort is the built-in vocabulary, scored and baselined in the same way. `strength` is
+   how many of its standard deviations the score lies above its mean.
+
+A label holds from a strength of `THRESHOLD` on. The cohort is the same whatever the vocabulary: so a label's
+tags do not depend on which other labels there are, overlapping labels do not compete as in a softmax, and one
+threshold does for all models. `tests/bench/labels.py` measures what it reaches.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.columns import at_least_1
+from clipkit.encoder import Encoder, ImageInput, Vectors, batched
+from clipkit.errors import InvalidInput
+from clipkit.files import replaced
+from clipkit.filters import all_of, id_in
+from clipkit.folders import id_to_path
+from clipkit.probe import Probe
+from clipkit.reports import Progress
+from clipkit.sidecars import SidecarReport, write_sidecars
+from clipkit.vocabulary import FEW_TEMPLATES, Vocabulary
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from clipkit.collection import Collection
+
+THRESHOLD = 3.5  # standard deviations; see the table that tests/bench/labels.py prints
+CERTAIN = 0.5  # probability, of a probe's tags: more likely than all other classes together
+TOP = 5  # tags of a picture at most; more are seldom right
+BASELINE_QUANTILE = 0.25  # a label that holds for three quarters of the pictures is still found
+SAMPLE = 4096  # pictures that baselines are taken from: a quantile moves little with more
+SHRINKAGE = 20  # pictures that the mean of all baselines counts for, beside those of the label itself
+COLUMN = "tags"
+_COHORT_TEMPLATE = "a photo of {a}"  # one does for the cohort, whose labels count together only
+_TOP = "top, the number of tags wanted,"
+_AT_ONCE = 4096  # pictures whose scores are held: 16 MB for 1,000 labels
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A label that holds for a picture. `score` is the cosine similarity, `strength` by how many standard
+    deviations the picture is nearer to the label than to others. Of a probe both are the probability."""
+
+    label: str
+    score: float
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A picture of a collection with its tags, the strongest first."""
+
+    id: str
+    uri: str | None
+    tags: tuple[Tag, ...]
+
+
+class Tagger:
+    """A vocabulary ready to tag vectors of one model.
+
+    Keep one to tag many pictures: embedding the vocabulary takes the most time. Without pictures to take
+    baselines from, as `calibrated` does, all labels count as equally near to pictures in general.
+    """
+
+    def __init__(
+        self, encoder: Encoder, vocabulary: Vocabulary, *, templates: Sequence[str] = FEW_TEMPLATES
+    ) -> None:
+        self.vocabulary = vocabulary
+        self._labels = vocabulary.vectors(encoder, templates).T  # (dim, labels)
+        self._cohort = Vocabulary.everyday().vectors(encoder, [_COHORT_TEMPLATE]).T  # (dim, cohort)
+        self._label_baselines = np.zeros(self._labels.shape[1])
+        self._cohort_baselines = np.zeros(self._cohort.shape[1])
+
+    def calibrate(self, vectors: Vectors) -> None:
+        """Take the baselines of labels from the vectors of some pictures, (n, dim). None change nothing."""
+        if not len(vectors):
+            return
+        self._label_baselines = _baselines(vectors @ self._labels)
+        self._cohort_baselines = _baselines(vectors @ self._cohort)
+
+    def strengths(self, vectors: Vectors) -> Scores:
+        """How far each picture stands out for each label, (n, labels), in standard deviations."""
+        cohort = vectors @ self._cohort - self._cohort_baselines  # (n, cohort)
+        mean, spread = cohort.mean(axis=1, keepdims=True), cohort.std(axis=1, keepdims=True)
+        strengths: Scores = (vectors @ self._labels - self._label_baselines - mean) / np.maximum(spread, 1e-9)
+        return strengths
+
+    def tags(
+        self, vectors: Vectors, *, threshold: float = THRESHOLD, top: int = TOP
+    ) -> list[tuple[Tag, ...]]:
+        """The up to `top` labels of each picture whose strength is at least `threshold`, strongest first."""
+        wanted = at_least_1(top, _TOP)
+        scores, strengths = vectors @ self._labels, self.strengths(vectors)
+        order = np.argsort(-strengths, axis=1, kind="stable")[:, :wanted]
+        names = self.vocabulary.names
+        return [
+            tuple(
+                Tag(names[at], float(scores[row, at]), float(strengths[row, at]))
+                for at in places
+                if strengths[row, at] >= threshold
+            )
+            for row, places in enumerate(order)
+        ]
+
+
+def tag(
+    collection: Collection,
+    vocabulary: Vocabulary | None = None,
+    *,
+    where: str | None = None,
+    threshold: float = THRESHOLD,
+    top: int = TOP,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Iterator[Tagged]:
+    """The tags of all images of `collection` that pass `where`, image by image, in batches.
+
+    `vocabulary` is by default the built-in one. No picture is read: vectors are what the collection has. The
+    baselines come from a sample of all images, so that a filter, or a later run for what was added, does not
+    change what holds. Memory is bounded whatever the size of the collection.
+    Raises InvalidInput or FilterError before the first image.
+    """
+    at_least_1(top, _TOP)
+    total = collection.count(kind="image", where=where)
+    tagger = Tagger(collection.encoder, vocabulary or Vocabulary.everyday())
+    tagger.calibrate(_sample(collection))
+    choose = partial(tagger.tags, threshold=threshold, top=top)
+    return _tagged(collection, choose, where, total, progress)
+
+
+def classify(
+    collection: Collection,
+    probe: Probe,
+    *,
+    where: str | None = None,
+    threshold: float = CERTAIN,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Iterator[Tagged]:
+    """The likeliest class of all images of `collection` that pass `where`, if its probability is at least
+    `threshold`; else no tag. Raises CollectionMismatch for a probe of another model's vectors."""
+    total = collection.count(kind="image", where=where)
+    probe.checked(collection.encoder)
+
+    def choose(vectors: Vectors) -> list[tuple[Tag, ...]]:
+        said = [(one.label, one.probability) for one in probe.predict(vectors)]
+        return [(Tag(label, sure, sure),) if sure >= threshold else () for label, sure in said]
+
+    return _tagged(collection, choose, where, total, progress)
+
+
+def tag_image(
+    encoder: Encoder,
+    image: ImageInput,
+    vocabulary: Vocabulary | None = None,
+    *,
+    threshold: float = THRESHOLD,
+    top: int = TOP,
+) -> tuple[Tag, ...]:
+    """The tags of one picture, without a collection to take baselines from; for several, keep a `Tagger`."""
+    tagger = Tagger(encoder, vocabulary or Vocabulary.everyday())
+    return tagger.tags(encoder.encode_images([image]), threshold=threshold, top=top)[0]
+
+
+def to_column(collection: Collection, tagged: Iterable[Tagged], *, column: str = COLUMN) -> int:
+    """The number of images whose `column`, a list of strings that is made if need be, has their tags now.
+
+    An image without tags gets an empty list, so that null tells those that were never tagged. Filters ask
+    with array_has(tags, 'dog').
+    """
+    kind = collection.columns.get(column)
+    if kind is None:
+        collection.add_columns({column: list[str]})
+    elif not kind.startswith("list<") or "string" not in kind:
+        raise InvalidInput(f"the column {column!r} holds {kind}, not lists of strings: choose another name")
+    return sum(
+        collection.update(
+            [one.id for one in batch], [{column: [tag.label for tag in one.tags]} for one in batch]
+        )
+        for batch in batched(tagged, _AT_ONCE)
+    )
+
+
+def to_sidecars(tagged: Iterable[Tagged]) -> SidecarReport:
+    """What became of the XMP sidecars of tagged pictures: their labels are keywords there (`sidecars`).
+
+    Keywords of others are kept, those of an earlier run that no longer hold go. Raises MissingExtra.
+    """
+    return write_sidecars((id_to_path(one.uri or one.id), [tag.label for tag in one.tags]) for one in tagged)
+
+
+def to_csv(path: str | os.PathLike[str], tagged: Iterable[Tagged]) -> int:
+    """The number of images written to a CSV file, which has a line for each tag: path or id, label, score
+    and strength. The file appears, or is replaced, only when it is complete."""
+    count = 0
+    with replaced(path) as part, open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("path", "label", "score", "strength"))
+        for one in tagged:
+            count += 1
+            where = id_to_path(one.uri or one.id)
+            writer.writerows(
+                (where, tag.label, f"{tag.score:.4f}", f"{tag.strength:.2f}") for tag in one.tags
+            )
+    return count
+
+
+def _tagged(
+    collection: Collection,
+    choose: Callable[[Vectors], list[tuple[Tag, ...]]],
+    where: str | None,
+    total: int,
+    progress: Callable[[Progress], None],
+) -> Iterator[Tagged]:
+    columns = ["id", "uri", "vector"]
+    done = 0
+    for batch in collection.batches(columns=columns, where=_images(where), batch_size=_AT_ONCE):
+        ids, uris = batch["id"].to_pylist(), batch["uri"].to_pylist()
+        for identity, uri, tags in zip(ids, uris, choose(_vectors(batch)), strict=True):
+            yield Tagged(identity, uri, tags)
+        done += len(ids)
+        progress(Progress(done, max(done, total), 0))
+
+
+def _images(where: str | None) -> str:
+    """The filter that passes the images among what passes `where`."""
+    return all_of("kind = 'image'", where) or ""
+
+
+def _sample(collection: Collection) -> Vectors:
+    """The vectors of up to SAMPLE images, the same ones each time, (n, dim)."""
+    ids = np.sort(collection.to_arrow(columns=["id"], where=_images(None))["id"].to_numpy())
+    chosen = np.random.default_rng(0).permutation(len(ids))[:SAMPLE]
+    some = collection.batches(columns=["id", "vector"], where=id_in(ids[chosen]), batch_size=_AT_ONCE)
+    return np.concatenate([np.empty((0, collection.dim), np.float32), *map(_vectors, some)])
+
+
+def _vectors(batch: pa.RecordBatch) -> Vectors:
+    vectors: Vectors = batch["vector"].flatten().to_numpy().reshape(batch.num_rows, -1)
+    return vectors
+
+
+def _baselines(scores: NDArray[np.float32]) -> Scores:
+    """What each label scores against pictures that it says nothing about, (labels,); `scores` (n, labels)."""
+    own = np.quantile(scores, BASELINE_QUANTILE, axis=0)
+    share = len(scores) / (len(scores) + SHRINKAGE)
+    baselines: Scores = share * own + (1 - share) * own.mean()
+    return baselines
