@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from clipkit.cli import adding, evaluating, keeping, machine, searching, showing
+from clipkit.cli import adding, evaluating, keeping, machine, searching, showing, tuning
 from clipkit.cli.output import failed, flush, survive_any_text
 from clipkit.cli.session import register
 
@@ -32,6 +32,7 @@ register(app, adding.add_texts, model=True)
 register(app, keeping.status)
 register(app, keeping.delete, filters=True)
 register(app, keeping.export, filters=True)
+register(app, tuning.tune, model=True)
 register(app, showing.demo, collection=False, model=True)
 register(app, evaluating.evaluate, collection=False, model=True)
 register(app, machine.models, collection=False)
