@@ -158,7 +158,8 @@ def trials(
 
 def _drawn(store: Store, encoder: Callable[[], Encoder], sample: int, texts: Sequence[str] | None) -> _Draw:
     rows = store.items.sample(["kind", store.vectors.column], sample + 2 * QUERIES)
-    vectors = np.stack(rows[store.vectors.column].to_numpy())  # (n, dim)
+    column = rows[store.vectors.column].combine_chunks()
+    vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), store.stamp.dim)
     kinds = rows["kind"].to_numpy()
     held = {kind: np.flatnonzero(kinds == kind)[:QUERIES] for kind in ("image", "text")}
     queries = {kind: vectors[places] for kind, places in held.items() if len(places) >= FEW}

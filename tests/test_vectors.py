@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -267,6 +268,25 @@ def test_an_index_does_not_fall_into_ever_more_segments(
         seen.append(table.handle.list_indices()[0].num_segments)
     assert max(seen) == 4
     assert min(seen[3:]) == 1
+
+
+@pytest.mark.parametrize("kind", ["flat", "sq", "rq4", "rq1"])
+def test_bringing_an_index_up_to_date_keeps_its_partitions(indexed: tuple[Table, Rows], kind: Kind) -> None:
+    table, vectors = indexed
+    plan = Plan.of(kind, ROWS, share=0.1, refine=2)
+    VectorColumn(table).index.adopt(Built(plan, ROWS))
+
+    def ranked() -> int:
+        query = table.handle.search(vectors[0]).distance_type("dot").nprobes(plan.probes).select(["id"])
+        return int(re.findall(r"partitions_ranked=(\d+)", query.limit(5).analyze_plan())[0])
+
+    assert ranked() == plan.partitions
+    table.optimize()
+    assert ranked() == plan.partitions
+    for i in range(2):
+        table.upsert(batch([f"{i}-{j}" for j in range(200)], unit(200, seed=5 + i)))
+        table.optimize()
+    assert ranked() >= 3 * plan.partitions  # of each segment as many
 
 
 def test_several_that_build_at_once_leave_one_index(uri: str, table: Table, small: None) -> None:

@@ -66,15 +66,19 @@ class Plan:
         return min(self.partitions, math.ceil(self.probes * math.sqrt(depth)))
 
     def config(self) -> Any:
-        """What LanceDB builds the index from."""
+        """What LanceDB builds the index from.
+
+        Only a target size keeps the partitions: made by their number, `optimize` merges all but a few.
+        """
+        size = ROWS_PER_PARTITION
         match self.kind:
             case "flat":
-                return IvfFlat(distance_type="dot", num_partitions=self.partitions)
+                return IvfFlat(distance_type="dot", target_partition_size=size)
             case "sq":
-                return IvfSq(distance_type="dot", num_partitions=self.partitions)
+                return IvfSq(distance_type="dot", target_partition_size=size)
             case _:
                 bits = 4 if self.kind == "rq4" else 1
-                return IvfRq(distance_type="dot", num_partitions=self.partitions, num_bits=bits)
+                return IvfRq(distance_type="dot", target_partition_size=size, num_bits=bits)
 
 
 @dataclass(frozen=True, slots=True)
