@@ -33,6 +33,7 @@ from clipkit.query import Query
 from clipkit.reports import AddReport, Failure, IndexReport, Progress, Status
 from clipkit.searching import Request, cutoffs, kind_is, search
 from clipkit.store import Stamp, Store, collection_names
+from clipkit.tuning import SAMPLE, Tuning, tune
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -321,6 +322,26 @@ class Collection:
             failures=self._store.failures.count(),
             size_bytes=self._store.size_bytes(),
             columns=self.columns,
+            index=self._store.vectors.index.status(),
+        )
+
+    def tune(
+        self,
+        recall: float = 0.95,
+        *,
+        sample: int = SAMPLE,
+        texts: Sequence[str] | None = None,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> Tuning:
+        """The report of trying indexes on up to `sample` rows, and of what was chosen for the collection.
+
+        Choices are measured against exact search with vectors held out of the sample, and with `texts`: the
+        searches that you expect, one a string; by default stored texts or else searches of every day. The
+        fastest whose recall@10 is at least `recall` for both is built, and kept as the collection grows.
+        A collection so small that exact search is as good is left as it is, and the report says so.
+        """
+        return tune(
+            self._store, lambda: self.encoder, recall=recall, sample=sample, texts=texts, progress=progress
         )
 
     def optimize(self) -> None:

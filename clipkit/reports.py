@@ -70,8 +70,30 @@ class AddReport:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """The index that preselects what a search scores: `kind` is LanceDB's name, such as IVF_SQ.
+
+    `indexed` and `unindexed` are rows; a search scans the latter, until enough have come together to be
+    folded in. It reads `probes` of the `partitions` for ten hits, and more for more hits or through a filter,
+    and scores `refine` candidates per hit again. `recall` is the recall@10 that `Collection.tune` measured.
+    """
+
+    kind: str
+    indexed: int
+    unindexed: int
+    size_bytes: int
+    partitions: int
+    probes: int
+    refine: int
+    recall: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """What a collection holds. `size_bytes` is the data of all its tables, `columns` the user's own."""
+    """What a collection holds. `size_bytes` is the data of all its tables, `columns` the user's own.
+
+    `index` is None where all searches are exact.
+    """
 
     name: str
     db: str
@@ -82,3 +104,4 @@ class Status:
     failures: int
     size_bytes: int
     columns: Mapping[str, str]
+    index: IndexStatus | None = None

@@ -52,7 +52,7 @@ FLOORS = (
     ("calibration", "describing", "writing"),
     ("pipeline",),
     ("captioning",),
-    ("adding", "embedded", "indexing", "searching"),
+    ("adding", "embedded", "indexing", "searching", "tuning"),
     ("collection", "evaluate", "probe"),
     ("demo", "labels", "neighbours"),
     ("cli",),
@@ -67,7 +67,7 @@ DOORS = {
     "numpy": {
         *("calibration", "collection", "colours", "embedded", "encoder", "encoders.openclip"),
         *("evaluate", "images", "indexing", "labels", "lance", "measures", "neighbours", "probe"),
-        *("prompts", "query", "searching", "stages", "store", "testing", "writing"),
+        *("prompts", "query", "searching", "stages", "store", "testing", "tuning", "writing"),
     },
     "lxml": {"sidecars"},
     "open_clip": {"encoders.openclip", "encoders.sources", "encoders.weights"},
@@ -78,7 +78,7 @@ DOORS = {
     "pyarrow": {
         *("adding", "archives", "captioning", "cells", "cli", "collection", "columns"),
         *("describing", "descriptions", "hits", "hybrid", "indexing", "labelled", "lance"),
-        *("neighbours", "searching", "stages", "store"),
+        *("neighbours", "searching", "stages", "store", "tuning"),
     },
     "rawpy": {"images"},
     "rich": {"cli"},

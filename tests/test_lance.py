@@ -11,32 +11,16 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 import clipkit.lance.table
-import clipkit.lance.vectors
 from clipkit.errors import CollectionNotFound, FilterError, StorageError
 from clipkit.filters import all_of, any_of, id_in, is_in, quoted, starts_with
-from clipkit.lance import ROUNDING, Database, Table, VectorColumn
-
-DIM = 16
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), False, {"lance-schema:unenforced-primary-key": "true"}),
-        pa.field("n", pa.int64()),
-        pa.field("Tag", pa.string()),
-        pa.field("at", pa.timestamp("us")),
-        pa.field("day", pa.date32()),
-        pa.field("conflict", pa.bool_()),
-        pa.field("vector", pa.list_(pa.float32(), DIM), nullable=False),
-    ]
-)
-Rows = NDArray[np.float32]  # unit rows, (n, DIM)
+from clipkit.lance import Database, Table, VectorColumn
+from tests.rows import SCHEMA, batch, handle, names, nearest, unit
 
 
 @pytest.fixture
@@ -50,39 +34,6 @@ def table(uri: str) -> Table:
     assert made is not None
     VectorColumn(made)
     return made
-
-
-def handle(uri: str) -> Table:
-    """The table as another process has it."""
-    opened = Database(uri).open("t")
-    assert opened is not None
-    VectorColumn(opened)
-    return opened
-
-
-def unit(n: int, seed: int = 0, *, clusters: int = 0) -> Rows:
-    noise = np.random.default_rng(seed)
-    rows = noise.normal(size=(n, DIM))
-    if clusters:
-        rows = 0.3 * rows + noise.normal(size=(clusters, DIM))[noise.integers(0, clusters, n)]
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows.astype(np.float32)
-
-
-def batch(ids: list[str], vectors: Rows | None = None, **columns: list[Any]) -> pa.Table:
-    """Rows to upsert: the ids, the vectors, and those columns that are given."""
-    vectors = unit(len(ids)) if vectors is None else vectors
-    fields = [field for field in SCHEMA if field.name in ("id", "vector", *columns)]
-    given = {
-        **{name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()},
-        "id": pa.array(ids, pa.string()),
-        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), DIM),
-    }
-    return pa.Table.from_arrays([given[field.name] for field in fields], schema=pa.schema(fields))
-
-
-def names(n: int) -> list[str]:
-    return [f"{i:05}" for i in range(n)]
 
 
 def files(uri: str, kind: str = "data") -> int:
@@ -300,152 +251,6 @@ def test_the_word_conflict_is_no_reason_to_wait(five: Table) -> None:
     with pytest.raises(FilterError, match=r"no column 'conflikt'\. Did you mean conflict"):
         five.count("conflikt")
     assert time.monotonic() - began < clipkit.lance.table.PATIENCE_S / 2
-
-
-# --- nearest
-
-
-def nearest(table: Table, vector: Rows, k: int, where: str | None = None) -> list[tuple[str, float]]:
-    found = VectorColumn(table).nearest(vector, k, where=where, columns=["id", "n"])
-    assert found.schema.names == ["id", "n", "score"]
-    assert found.schema.field("score").type == pa.float32()
-    return list(zip(found["id"].to_pylist(), found["score"].to_pylist(), strict=True))
-
-
-@pytest.mark.parametrize("k", [1, 7, 499, 500, 501, 1200, 2**40])
-def test_scores_are_the_cosines_that_numpy_finds(table: Table, k: int) -> None:
-    vectors, query = unit(500), unit(1, seed=1)[0]
-    table.upsert(batch(names(500), vectors))
-    exact = vectors.astype(np.float64) @ query
-    found = nearest(table, query, k)
-    best = np.argsort(-exact)[:k]
-    assert [identity for identity, _ in found] == [f"{i:05}" for i in best]
-    np.testing.assert_allclose([score for _, score in found], exact[best], atol=ROUNDING / 2)
-
-
-def test_a_row_scores_one_to_itself_and_minus_one_to_its_opposite(table: Table) -> None:
-    vectors = unit(50)
-    table.upsert(batch(names(50), vectors))
-    for i in (0, 17, 49):
-        (identity, score), *_ = nearest(table, vectors[i], 50)
-        assert identity == f"{i:05}"
-        assert 1.0 - ROUNDING < score <= 1.0
-        identity, score = nearest(table, -vectors[i], 50)[-1]
-        assert identity == f"{i:05}"
-        assert -1.0 <= score < -1.0 + ROUNDING
-
-
-@pytest.mark.parametrize("k", [1, 3, 8, 9, 40, 100, 300])
-def test_ties_go_by_id_wherever_k_cuts_them(table: Table, k: int) -> None:
-    same, other = unit(2)
-    shuffled = np.random.default_rng(2).permutation(200)
-    table.upsert(batch([f"{i:05}" for i in shuffled[:150]], np.tile(same, (150, 1))))
-    table.upsert(batch([f"{i:05}" for i in shuffled[150:]], np.tile(same, (50, 1))))
-    table.upsert(batch(["first", "~last"], np.stack([other, other])))
-    expected = [*names(200), "first", "~last"][:k]
-    assert [identity for identity, _ in nearest(table, same, k)] == expected
-    odd = [name for name in names(200) if name[-1] in "13579"]
-    found = nearest(table, same, k, where=f"{id_in(odd)}")
-    assert [identity for identity, _ in found] == odd[:k]
-
-
-def test_filters_choose_before_the_best_are_taken(table: Table) -> None:
-    vectors, query = unit(300), unit(1, seed=1)[0]
-    table.upsert(batch(names(300), vectors, n=list(range(300))))
-    allowed = [i for i in range(300) if i % 100 == 7]
-    by_score = sorted(allowed, key=lambda i: -float(vectors[i] @ query))
-    assert [identity for identity, _ in nearest(table, query, 10, "n % 100 = 7")] == [
-        f"{i:05}" for i in by_score
-    ]
-    assert nearest(table, query, 10, "false") == []
-
-
-def test_an_empty_table_has_no_nearest(table: Table) -> None:
-    assert nearest(table, unit(1)[0], 10) == []
-
-
-# --- the vector index
-
-
-@pytest.fixture
-def indexed(table: Table, monkeypatch: pytest.MonkeyPatch) -> tuple[Table, Rows]:
-    """5,000 clustered rows with an index; n is the id's number."""
-    vectors = unit(5_000, clusters=60)
-    table.upsert(batch(names(5_000), vectors, n=list(range(5_000))))
-    assert table.handle.list_indices() == []
-    monkeypatch.setattr(clipkit.lance.vectors, "INDEX_FROM_ROWS", 5_000)
-    table.optimize()
-    assert [index.columns for index in table.handle.list_indices()] == [["vector"]]
-    return table, vectors
-
-
-def queries(vectors: Rows, n: int) -> Rows:
-    """Rows of the table, each a bit off its place."""
-    near = vectors[:: len(vectors) // n][:n] + 0.3 * unit(n, seed=9)
-    moved: Rows = near / np.linalg.norm(near, axis=1, keepdims=True)
-    return moved
-
-
-def recall(table: Table, vectors: Rows, allowed: NDArray[np.bool_], where: str | None) -> float:
-    """Of the ten best for each of 20 queries, the share that is found; scores are checked on the way."""
-    hit = 0
-    for query in queries(vectors, 20):
-        exact = np.where(allowed, vectors.astype(np.float64) @ query, -2)
-        best = {f"{i:05}" for i in np.argsort(-exact)[:10]}
-        found = nearest(table, query, 10, where)
-        assert len(found) == 10
-        for identity, score in found:
-            assert score == pytest.approx(exact[int(identity)], abs=1e-5)
-        hit += len(best & {identity for identity, _ in found})
-    return hit / 200
-
-
-def test_an_index_finds_the_best_and_scores_stay_cosines(indexed: tuple[Table, Rows]) -> None:
-    table, vectors = indexed
-    everything = np.ones(len(vectors), np.bool_)
-    assert recall(table, vectors, everything, None) >= 0.95
-    one_percent = np.arange(len(vectors)) % 100 == 7
-    assert recall(table, vectors, one_percent, "n % 100 = 7") >= 0.95
-    assert len(nearest(table, vectors[0], 100, "n % 100 = 7")) == 50
-
-
-def test_beside_an_index_new_rows_are_seen_and_deleted_ones_are_not(indexed: tuple[Table, Rows]) -> None:
-    table, vectors = indexed
-    opposite = -vectors[:2]
-
-    def best(query: Rows) -> str:
-        ((identity, score),) = nearest(table, query, 1)
-        assert (score > 1 - 1e-5) == (identity in ("new", "00001"))
-        return identity
-
-    table.upsert(batch(["new"], opposite[:1]))
-    assert best(opposite[0]) == "new"
-    table.upsert(batch(["00001"], opposite[1:]))
-    assert best(opposite[1]) == "00001"
-    assert nearest(table, vectors[1], 1)[0][0] != "00001"
-    table.delete_ids(["new"])
-    assert best(opposite[0]) not in ("new", "00001")
-    table.optimize()
-    (index,) = table.handle.list_indices()
-    assert table.handle.index_stats(index.name).num_unindexed_rows == 0
-    assert best(opposite[1]) == "00001"
-
-
-def test_more_hits_than_an_index_serves_are_exact(indexed: tuple[Table, Rows]) -> None:
-    table, vectors = indexed
-    query = queries(vectors, 1)[0]
-    found = nearest(table, query, 5_000)
-    exact = vectors.astype(np.float64) @ query
-    assert len(found) == 5_000
-    np.testing.assert_allclose([exact[int(i)] for i, _ in found], np.sort(exact)[::-1], atol=ROUNDING)
-
-
-def test_a_write_builds_the_index_that_has_come_to_pay(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clipkit.lance.vectors, "INDEX_FROM_ROWS", 1_000)
-    table.upsert(batch(names(999), unit(999)))
-    assert table.handle.list_indices() == []
-    handle(table.location.removesuffix("/t")).upsert(batch(["new"]))
-    assert [index.index_type for index in table.handle.list_indices()] == ["IvfSq"]
 
 
 # --- compaction

@@ -14,7 +14,17 @@ from typing import Annotated
 
 import typer
 
-from clipkit.cli import adding, evaluating, keeping, machine, neighbouring, searching, showing, tagging
+from clipkit.cli import (
+    adding,
+    evaluating,
+    keeping,
+    machine,
+    neighbouring,
+    searching,
+    showing,
+    tagging,
+    tuning,
+)
 from clipkit.cli.output import failed, flush, survive_any_text
 from clipkit.cli.session import register
 
@@ -39,6 +49,7 @@ register(app, tagging.classify, collection=False, model=True)
 register(app, keeping.status)
 register(app, keeping.delete, filters=True)
 register(app, keeping.export, filters=True)
+register(app, tuning.tune, model=True)
 register(app, showing.demo, collection=False, model=True)
 register(app, evaluating.evaluate, collection=False, model=True)
 register(app, machine.models, collection=False)

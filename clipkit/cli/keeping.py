@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from clipkit.collection import Collection
+    from clipkit.reports import IndexStatus
 
 SUFFIXES = (".parquet", ".arrow", ".feather", ".csv")
 
@@ -53,6 +54,7 @@ def status(
         "unreadable": plural(found.failures, "file") if found.failures else "none",
         "on disk": size(found.size_bytes),
     }
+    facts["search"] = "exact" if found.index is None else _index_facts(found.index)
     if found.columns:
         facts["own columns"] = ", ".join(f"{name} ({kind})" for name, kind in found.columns.items())
     others = [name for name in Collection.names(session.db) if name != found.name]
@@ -61,6 +63,15 @@ def status(
     print_facts(facts)
     if found.failures:
         note(f"which files, and why:  {session.again('status --failures')}")
+
+
+def _index_facts(index: IndexStatus) -> str:
+    rows = f"{index.indexed} items" + (f" and {index.unindexed} not yet in it" if index.unindexed else "")
+    tuned = "" if index.recall is None else f", recall@10 {index.recall:.3f} when tuned"
+    return (
+        f"by {index.kind} of {rows}, {size(index.size_bytes)}; {index.probes} of {index.partitions} "
+        f"partitions read, {index.refine} candidates a hit scored again{tuned}"
+    )
 
 
 def delete(

@@ -2,7 +2,20 @@
 
 from clipkit.lance.database import Database
 from clipkit.lance.fulltext import FullText, Words
+from clipkit.lance.plans import Built, Kind, Plan
 from clipkit.lance.table import Table
+from clipkit.lance.upkeep import index_pays_from
 from clipkit.lance.vectors import ROUNDING, VectorColumn
 
-__all__ = ["ROUNDING", "Database", "FullText", "Table", "VectorColumn", "Words"]
+__all__ = [
+    "ROUNDING",
+    "Built",
+    "Database",
+    "FullText",
+    "Kind",
+    "Plan",
+    "Table",
+    "VectorColumn",
+    "Words",
+    "index_pays_from",
+]

@@ -33,6 +33,12 @@ def is_conflict(error: BaseException | None) -> bool:
     )
 
 
+def is_panic(error: Exception) -> bool:
+    """Whether Lance's own code failed: at SQL that it does not know, or where one process builds an index
+    while another compacts the table."""
+    return type(error).__name__ == "RustPanic"
+
+
 def translated(
     error: Exception, location: str, where: str | None = None, columns: Callable[[], Iterable[str]] = tuple
 ) -> ClipkitError:
@@ -54,7 +60,7 @@ def translated(
     detail = re.sub(_PREAMBLE, "", message)
     if "(sql parser error: " in message:
         detail = detail.removesuffix(")")
-    if type(error).__name__ == "RustPanic":
+    if is_panic(error):
         detail = "it uses SQL that LanceDB does not know"
     return FilterError(f"the filter {where} cannot be evaluated: {detail}{_literal_hint(message)}")
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from clipkit.encoder import batched
 from clipkit.errors import ClipkitError, StorageError
 from clipkit.filters import id_in, self_contained
-from clipkit.lance.failures import is_conflict, is_passing, translated
+from clipkit.lance.failures import is_conflict, is_panic, is_passing, translated
 
 SMALL_FILES = 32  # data files, or old versions, that a small table may have before they are merged
 ROWS_PER_FILE = 5_000  # a large table may have one file per so many rows: bounds what a merge rewrites
@@ -121,6 +122,16 @@ class Table:
 
         return self.patiently(scan, where)
 
+    def sample(self, columns: Sequence[str], rows: int, *, seed: int = 0) -> pa.Table:
+        """The given columns of up to `rows` rows, drawn by `seed`; all, where there are no more."""
+
+        def take() -> pa.Table:
+            count = self.handle.count_rows()
+            drawn = np.random.default_rng(seed).choice(count, min(rows, count), replace=False)
+            return self.handle.take_offsets(drawn.tolist()).select(list(columns)).to_arrow()
+
+        return self.patiently(take)
+
     def batches(self, columns: Sequence[str], where: str | None, batch_size: int) -> Iterator[pa.RecordBatch]:
         """Batches of up to `batch_size` of the rows that were there at the start and have not been deleted.
 
@@ -193,7 +204,8 @@ class Table:
                 raise
             except Exception as error:  # Lance raises every kind, even one of its own for a panic
                 patience = max(contention_s, PATIENCE_S) if is_conflict(error) else PATIENCE_S
-                if not is_passing(error) or time.monotonic() > began + patience:
+                passing = is_passing(error) or (is_panic(error) and where is None)
+                if not passing or time.monotonic() > began + patience:
                     raise self._translated(error, where) from error
             pause = min(2 * pause or 0.01, 1.0)
             time.sleep(pause)

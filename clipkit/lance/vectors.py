@@ -3,66 +3,123 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from lancedb.index import IvfSq
 from numpy.typing import NDArray
 
 from clipkit.encoder import batched
 from clipkit.filters import all_of, id_in
+from clipkit.lance.plans import Plan
 from clipkit.lance.table import Table
+from clipkit.lance.upkeep import VectorIndex
 
-INDEX_FROM_ROWS = 100_000  # below, an exact scan of 512 float32 dimensions answers in about 0.3 s or less
 APPROXIMATE_UP_TO_K = 1_000  # asked for more, an index would have to visit most of the table anyway
-PROBED_PARTITIONS = 50  # with REFINE_FACTOR: recall@10 of 1.000 on 200,000 clustered vectors
-REFINE_FACTOR = 10  # candidates per hit that are scored again from the stored vectors, so scores are true
+EXACT_UP_TO_ROWS = 10_000  # that pass a filter: to score them all is sure, and takes about 20 ms
 ROUNDING = 1e-6  # float32 takes less from a cosine: 2e-7 with 512 dimensions, 3e-7 with 4,096
 MOST_ROWS = 2**31 - 1  # of one answer; Lance takes a limit of 32 bits
 TIES_AHEAD = 8  # rows asked for beyond k, to see whether the k-th hit shares its score with others
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a search goes: through all rows, up to a distance, or through `probes` parts of the index."""
+
+    probes: int | None = None
+    refine: int = 1
+    farthest: float | None = None
+
+    @classmethod
+    def of(cls, plan: Plan, k: int, passing: float) -> Reach:
+        """As far as `plan` goes for `k` hits among that share of the rows."""
+        return cls(None if plan.kind == "exact" else plan.probes_for(k, passing), plan.refine)
+
+    def applied(self, query: Any) -> Any:
+        """LanceDB's `query`, told so."""
+        if self.probes is None:
+            query = query.bypass_vector_index()
+            return query if self.farthest is None else query.distance_range(upper_bound=self.farthest)
+        return query.nprobes(self.probes).refine_factor(self.refine)
+
+
+EXACT = Reach()
+
+
 class VectorColumn:
-    """A column of unit vectors. From so many rows on it is indexed, without being asked."""
+    """A column of unit vectors, with an index once its table is so large that one pays."""
 
     def __init__(self, table: Table, column: str = "vector") -> None:
         self._table = table
-        self._column = column
-        table.indexes[column] = self
+        self.column = column
+        self.index = VectorIndex(table, column)
+        table.indexes[column] = self.index
 
     def nearest(
         self, vector: NDArray[np.float32], k: int, *, where: str | None, columns: Sequence[str]
     ) -> pa.Table:
         """The `k` rows of highest cosine similarity, best first, ties by id, with a float32 column `score`.
 
-        Exact while the table has no vector index; with one, the candidates are scored again exactly.
+        Exact where there is no index, and where a scan is sure and as fast: for many hits, or few rows that
+        pass the filter. Else the index chooses candidates, which are scored again exactly.
         """
         k = min(k, MOST_ROWS - TIES_AHEAD)
-        found = self._search(vector, k + TIES_AHEAD, where, columns)
-        if found.num_rows == k + TIES_AHEAD and found["score"][k - 1] == found["score"][-1]:
+        wanted = k + TIES_AHEAD
+        reach = self._reach(k, where)
+        found = self._search(vector, wanted, where, columns, reach)
+        if found.num_rows < k and reach.probes is not None:  # these partitions hold no more
+            found = self._search(vector, wanted, where, columns, EXACT)
+        if found.num_rows == wanted and found["score"][k - 1] == found["score"][-1]:
             only = id_in(self._best_ids(vector, k, where, found["score"][-1].as_py()))
-            found = self._search(vector, k, all_of(where, only), columns, farthest=2.0 + ROUNDING)
+            found = self._search(vector, k, all_of(where, only), columns, EXACT)
         return found.sort_by([("score", "descending"), ("id", "ascending")]).slice(0, k)
 
     def read(self, where: str) -> tuple[list[str], NDArray[np.float32]]:
         """The ids that pass `where`, (n), and their vectors, (n, dim), in the same order."""
-        stored = self._table.read(["id", self._column], where)
-        column = stored[self._column].combine_chunks()
+        stored = self._table.read(["id", self.column], where)
+        column = stored[self.column].combine_chunks()
         vectors = column.flatten().to_numpy(zero_copy_only=False)
         return stored["id"].to_pylist(), vectors.reshape(len(column), column.type.list_size)
 
     def scored(self, vector: NDArray[np.float32], ids: Iterable[str], *, columns: Sequence[str]) -> pa.Table:
         """The rows of these ids, in no order, with a float32 column `score`, exact even beside an index."""
-        pages = [self._table.read([*columns, self._column], id_in(page)) for page in batched(ids, 10_000)]
-        rows = pa.concat_tables(pages or [self._table.read([*columns, self._column], "false")])
-        stored = rows[self._column].combine_chunks().flatten().to_numpy().reshape(-1, len(vector))  # (n, dim)
+        pages = [self._table.read([*columns, self.column], id_in(page)) for page in batched(ids, 10_000)]
+        rows = pa.concat_tables(pages or [self._table.read([*columns, self.column], "false")])
+        stored = rows[self.column].combine_chunks().flatten().to_numpy().reshape(-1, len(vector))  # (n, dim)
         # each row summed alone: a matrix product gives equal rows scores that differ in the last bit
         scores = np.clip((stored.astype(np.float64) * vector).sum(axis=1), -1.0, 1.0).astype(np.float32)
-        return rows.drop_columns([self._column]).append_column("score", pa.array(scores))
+        return rows.drop_columns([self.column]).append_column("score", pa.array(scores))
+
+    def nearest_by(self, plan: Plan, vector: NDArray[np.float32], k: int) -> pa.Table:
+        """`id` and `score` of up to `k` rows, searched as `plan` says, whatever the index was made for."""
+        return self._search(vector, k, None, ["id"], Reach.of(plan, k, 1.0))
+
+    def nearest_to_each(self, vectors: NDArray[np.float32], k: int) -> pa.Table:
+        """`id`, `score` and `query_index` of the `k` best rows for each of `vectors` (n, dim), exactly.
+
+        One scan for all of them: 50 take about twice as long as one.
+        """
+        found = self._search(vectors, k, None, ["id"], EXACT)
+        if len(vectors) > 1:
+            return found
+        return found.append_column("query_index", pa.array(np.zeros(found.num_rows, np.int32)))
+
+    def _reach(self, k: int, where: str | None) -> Reach:
+        built = self.index.built() if k <= APPROXIMATE_UP_TO_K else None
+        if built is None:
+            return EXACT
+        if where is None:
+            return Reach.of(built.plan, k, 1.0)
+        passing = self._table.count(where)
+        if passing <= EXACT_UP_TO_ROWS:
+            return EXACT
+        return Reach.of(built.plan, k, passing / max(passing, self._table.count()))
 
     def _best_ids(self, vector: NDArray[np.float32], k: int, where: str | None, least: float) -> list[str]:
         """The ids of the k best rows, where more than were asked for score `least` at the k-th place."""
-        found = self._search(vector, MOST_ROWS, where, ["id"], farthest=1.0 - least + ROUNDING)
+        reach = Reach(farthest=1.0 - least + ROUNDING)
+        found = self._search(vector, MOST_ROWS, where, ["id"], reach)
         ids: list[str] = found.sort_by([("score", "descending"), ("id", "ascending")])["id"].to_pylist()
         return ids[:k]
 
@@ -72,28 +129,15 @@ class VectorColumn:
         limit: int,
         where: str | None,
         columns: Sequence[str],
-        farthest: float | None = None,
+        reach: Reach,
     ) -> pa.Table:
-        """Up to `limit` rows, best first, with a column `score`; none beyond the distance `farthest`."""
+        """Up to `limit` rows, best first, with a column `score`."""
 
         def search() -> pa.Table:
-            query = self._table.handle.search(vector, vector_column_name=self._column).distance_type("dot")
-            if farthest is not None:
-                query = query.bypass_vector_index().distance_range(upper_bound=farthest)
-            elif limit > APPROXIMATE_UP_TO_K + TIES_AHEAD:
-                query = query.bypass_vector_index()
-            else:
-                query = query.nprobes(PROBED_PARTITIONS).refine_factor(REFINE_FACTOR)
-            query = query.select([*columns, "_distance"]).limit(limit)
+            query = self._table.handle.search(vector, vector_column_name=self.column).distance_type("dot")
+            query = reach.applied(query).select([*columns, "_distance"]).limit(limit)
             return (query if where is None else query.where(f"({where})")).to_arrow()
 
         found = self._table.patiently(search, where)
         scores = np.clip(1.0 - found["_distance"].to_numpy(), -1.0, 1.0).astype(np.float32)  # unit vectors
         return found.drop_columns(["_distance"]).append_column("score", pa.array(scores))
-
-    def is_due(self) -> bool:
-        return self._table.count() >= INDEX_FROM_ROWS and self._column not in self._table.indexed()
-
-    def build(self) -> None:
-        config = IvfSq(distance_type="dot")
-        self._table.write(lambda: self._table.handle.create_index(self._column, config=config))
