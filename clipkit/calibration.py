@@ -19,7 +19,9 @@ parts what fits from what does not, but not right from nearly right, so that mor
 is kept may be wrong. Where a model hardly tells the right items from others, nothing stands out, and little
 or nothing is kept. The same happens where nearly all items are right, for then there is no background.
 
-Measured by `tests/bench/cutoff.py`, which has other methods' figures beside these.
+`tests/bench/cutoff.py` measures it on photos and drawn scenes. Its mean of F1 and of rightly empty answers
+was 0.51; the best fixed threshold, chosen on the same data, had 0.39, four spreads above the middle 0.49,
+peaks over threshold (a generalised Pareto tail) 0.26, the largest gap 0.14, and the first 50 0.16.
 """
 
 from __future__ import annotations
