@@ -285,3 +285,13 @@ def test_of_many_items_a_sample_is_read(db: Path, monkeypatch: pytest.MonkeyPatc
     )
     assert collection.cutoffs(QUERY)["image"] > first["image"] + 0.01
     assert collection.cutoffs(QUERY) == Collection.open(db=db, encoder=FakeEncoder(DIM)).cutoffs(QUERY)
+
+
+def test_what_full_text_found_stays_whatever_the_cut_off(db: Path) -> None:
+    collection = Collection.create(db=db, encoder=FakeEncoder(DIM))
+    collection.add_texts(["red", "harbour at dusk", *(f"word{i}" for i in range(60))])
+    hits = collection.search("red harbour", k=50, min_score="auto", hybrid=True)
+    assert {"red", "harbour at dusk"} <= {hit.text for hit in hits}
+    assert all(hit.score >= hits.cutoffs["text"] for hit in hits if hit.text and hit.text.startswith("word"))
+    alone = collection.search("red harbour", k=50, min_score=0.99, hybrid=True)
+    assert {hit.text for hit in alone} == {"red", "harbour at dusk"}
