@@ -193,6 +193,15 @@ def test_texts_are_compared_by_their_words(collection: Collection) -> None:
     assert duplicates(collection, "edited").items == 0
 
 
+def test_texts_of_one_meaning_are_those_with_near_vectors(collection: Collection) -> None:
+    """FakeEncoder adds up words: the cosines to "red" are 4 / sqrt(17), 1 / sqrt(2) and 0."""
+    texts = {"red": "red", "redder": "red red red red zebra", "less": "blue red", "other": "green"}
+    collection.add_texts(list(texts.values()), ids=list(texts))
+    (group,) = duplicates(collection, "similar", kind="text").groups
+    assert (group.keep.id, [hit.id for hit in group.others]) == ("redder", ["red"])
+    assert duplicates(collection, "edited", kind="text").groups == ()
+
+
 @pytest.mark.parametrize("strength", ["same", "", None, "EXACT"])
 def test_an_unknown_strength_is_refused(collection: Collection, strength: Any) -> None:
     with pytest.raises(InvalidInput, match="there is no strength"):

@@ -38,9 +38,11 @@ STRENGTHS: tuple[Strength, ...] = get_args(Strength)
 """
 
 CANDIDATES = 10  # nearest vectors that are looked at; more find no more, see tests/bench/duplicates.py
-# How near two vectors of one scene are at least: 0 is as near as two items of the collection on average, 1
-# the same. Taken so, and not as a cosine, it says the same for models whose cosines all lie high.
-_NEAR = 0.6
+# How near two vectors of one scene, or of one meaning, are at least: 0 is as near as two items of the
+# collection on average, 1 the same. Taken so, and not as a cosine, it says the same for models whose cosines
+# all lie high. Pictures are looked at besides; texts have only this: of captions of different drawn scenes 2
+# in 10,000 are so near to `bundled`, of captions of one scene, which tell different parts of it, a third.
+_NEAR_PICTURES, _NEAR_TEXTS = 0.6, 0.85
 _AVERAGED_FROM = 50  # items from which an average means something; with fewer, vectors have no say
 
 _PAIRS = 1 << 14  # whose vectors are compared at once: with 512 dimensions 67 MB
@@ -105,8 +107,10 @@ def duplicates(
 
 
 class _Judge(Protocol):
-    """Whether pairs (p, 2) are duplicates; `near` tells which of them the vectors take for one scene."""
+    """Whether pairs (p, 2) are duplicates; `near` tells which of them have vectors as near as `nearness`."""
 
+    @property
+    def nearness(self) -> float: ...
     def __call__(self, pairs: Ints, near: Mask) -> Mask: ...
 
 
@@ -114,6 +118,7 @@ class _Judge(Protocol):
 class _Pictures:
     looks: looks.Looks
     strength: Strength
+    nearness: float = _NEAR_PICTURES
 
     def __call__(self, pairs: Ints, near: Mask) -> Mask:
         if self.strength == "resaved":
@@ -129,6 +134,7 @@ class _Pictures:
 class _Texts:
     texts: Sequence[str]
     strength: Strength
+    nearness: float = _NEAR_TEXTS
 
     def __call__(self, pairs: Ints, near: Mask) -> Mask:
         if self.strength == "resaved":
@@ -140,7 +146,7 @@ class _Texts:
 def _stars(vectors: Vectors, judge: _Judge) -> Iterator[list[int]]:
     """Groups of the places of rows that match, the best of each first."""
     mean = mean_cosine(vectors) if len(vectors) >= _AVERAGED_FROM else 0.0
-    least = mean + _NEAR * (1 - mean)
+    least = mean + judge.nearness * (1 - mean)
 
     def match(pairs: Ints) -> Mask:
         found = np.zeros(len(pairs), bool)
