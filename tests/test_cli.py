@@ -873,7 +873,7 @@ def test_duplicates_as_json(indexed: Path, run: Run) -> None:
 def test_clusters_show_what_is_in_their_middle(indexed: Path, tmp_path: Path, run: Run) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("blue\n\nred\n green \n", encoding="utf-8")
-    lines = run("clusters", "-n", 3, "--labels", labels).out.splitlines()
+    lines = run("clusters", "-n", 3, "--vocabulary", labels).out.splitlines()
     rows = [line.split("\t") for line in lines]
     assert [size for size, *_ in rows] == ["2", "2", "2"]
     assert {names.split(", ")[0] for _, _, names, _ in rows} == {"red", "green", "blue"}
@@ -881,7 +881,7 @@ def test_clusters_show_what_is_in_their_middle(indexed: Path, tmp_path: Path, ru
     document = run("clusters", "-n", 2, "--json").json["clusters"]
     assert sum(len(cluster["ids"]) for cluster in document) == 6
     labels.write_text("\n")
-    assert run("clusters", "--labels", labels).code == 2
+    assert run("clusters", "--vocabulary", labels).code == 2
     assert run("clusters", "--kind", "text").err == "there is nothing to cluster\n"
 
 

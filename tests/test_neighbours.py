@@ -14,6 +14,7 @@ from clipkit.neighbours.outlying import _exact_means
 from clipkit.neighbours.recommending import varied
 from clipkit.neighbours.rows import mean_cosine
 from clipkit.testing import FakeEncoder
+from clipkit.vocabulary import Vocabulary
 
 
 def unit(rows: Any) -> Vectors:
@@ -105,7 +106,7 @@ def test_centres_are_those_of_the_bunches() -> None:
 
 
 def test_clusters_are_named_for_what_they_are(words: Collection) -> None:
-    found = clusters(words, 3, labels=["blue", "red", "green"], kind="text", where="id <> 'odd'")
+    found = clusters(words, 3, vocabulary=["blue", "red", "green"], kind="text", where="id <> 'odd'")
     assert sorted(cluster.name for cluster in found) == ["blue", "green", "red"]
     for cluster in found:
         assert (cluster.size, len(cluster.names), len(cluster.items)) == (10, 3, 5)
@@ -121,15 +122,21 @@ def test_clusters_are_named_for_what_they_are(words: Collection) -> None:
 
 
 def test_the_number_of_clusters_is_found(words: Collection) -> None:
-    found = clusters(words, kind="text", where="id <> 'odd'")
+    found = clusters(words, kind="text", where="id <> 'odd'", vocabulary=())
     assert [cluster.size for cluster in found] == [10, 10, 10]
     assert [cluster.names for cluster in found] == [()] * 3
-    assert found == clusters(words, kind="text", where="id <> 'odd'")
+    assert found == clusters(words, kind="text", where="id <> 'odd'", vocabulary=())
+
+
+def test_names_come_from_the_everyday_vocabulary_by_default(words: Collection) -> None:
+    everyday = set(Vocabulary.everyday().names)
+    found = clusters(words, 3, kind="text")
+    assert all(len(cluster.names) == 3 and everyday.issuperset(cluster.names) for cluster in found)
 
 
 def test_few_items_are_few_clusters(words: Collection) -> None:
     assert clusters(words) == ()
-    (only,) = clusters(words, kind="text", where="id = 'odd'", labels=["red"])
+    (only,) = clusters(words, kind="text", where="id = 'odd'", vocabulary=["red"])
     assert (only.ids, only.name) == (("odd",), "red")
     assert only.coherence == pytest.approx(1.0, abs=1e-6)
     two = clusters(words, 5, kind="text", where="id IN ('odd', 'red-1')")
@@ -273,5 +280,5 @@ def test_bad_filters_kinds_and_labels_are_told(words: Collection) -> None:
         outliers(words, where="true) OR (true")
     with pytest.raises(InvalidInput, match="kind is 'image' or 'text'"):
         outliers(words, kind="texts")  # type: ignore[arg-type]
-    with pytest.raises(InvalidInput, match="a label must not be empty or blank"):
-        clusters(words, labels=["red", " "], kind="text")
+    with pytest.raises(InvalidInput, match="label 2"):
+        clusters(words, vocabulary=["red", " "], kind="text")

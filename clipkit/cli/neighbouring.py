@@ -12,7 +12,6 @@ import typer
 from clipkit.cli.output import note, plural, print_json, print_paths, print_table, progress_bar, size
 from clipkit.cli.searching import KindChoice, hit_document, hit_path, hit_shown
 from clipkit.cli.session import Session
-from clipkit.errors import InvalidInput
 
 if TYPE_CHECKING:
     from clipkit.hits import Hit
@@ -55,6 +54,7 @@ def duplicates(
 
     Example: clipkit duplicates --strength edited
     """
+    from clipkit.folders import member_of
     from clipkit.neighbours import duplicates as find
 
     with progress_bar("comparing") as show:
@@ -73,7 +73,8 @@ def duplicates(
         )
     elif print0:
         others = [hit for group in found.groups for hit in group.others]
-        print_paths([hit_path(hit) for hit in others if hit.uri], separator="\0")
+        files = [hit_path(hit) for hit in others if hit.uri and not member_of(hit.uri)]
+        print_paths(files, separator="\0")  # of what is in an archive there is no file that could go
     else:
         _print_groups(found.groups)
         _note_duplicates(found.groups, found.items, len(found.unseen))
@@ -85,8 +86,9 @@ def clusters(
         int | None,
         typer.Option("-n", metavar="N", help="How many clusters. Default: as many as show clearly."),
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Name them by these labels, one a line.")
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Name them by these labels, one a line. Default: everyday things."),
     ] = None,
     kind: _Kind = KindChoice.image,
 ) -> None:
@@ -94,12 +96,13 @@ def clusters(
 
     Coherence is the mean cosine similarity of a cluster's items to its middle.
 
-    Example: clipkit clusters -n 20 --labels things.txt
+    Example: clipkit clusters -n 20 --vocabulary things.txt
     """
     from clipkit.neighbours import clusters as find
+    from clipkit.vocabulary import Vocabulary
 
-    names = None if labels is None else _lines(labels)
-    found = find(session.open(), n, labels=names, kind=kind.value, where=session.where)
+    labels = Vocabulary.read(vocabulary) if vocabulary else None
+    found = find(session.open(), n, vocabulary=labels, kind=kind.value, where=session.where)
     if session.json:
         print_json({"clusters": [_cluster_document(cluster) for cluster in found]})
     elif not found:
@@ -179,16 +182,6 @@ def _cluster_document(cluster: Cluster) -> dict[str, object]:
         "items": [hit_document(hit) for hit in cluster.items],
         "ids": cluster.ids,
     }
-
-
-def _lines(file: Path) -> list[str]:
-    """The labels of a file, of which there is at least one."""
-    from clipkit.labelled import read_text
-
-    found = [line.strip() for line in read_text(file).splitlines() if line.strip()]
-    if not found:
-        raise InvalidInput(f"{file} holds no labels: write one a line")
-    return found
 
 
 def _print_groups(groups: tuple[Group, ...]) -> None:

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clipkit.collection import Collection
-from clipkit.columns import at_least_1, strings
+from clipkit.columns import at_least_1
 from clipkit.encoder import Vectors
 from clipkit.hits import Hit, Kind
 from clipkit.neighbours import kmeans
 from clipkit.neighbours.kmeans import Ints
 from clipkit.neighbours.rows import Rows, read_hits, read_rows
+from clipkit.vocabulary import FEW_TEMPLATES, Vocabulary
 
 SHOWN = 5  # items that stand for a cluster
 _NAMES = 3
-_TEMPLATE = "a photo of {}"  # what is said of a label where pictures are named
 _NUMBERS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20, 24, 28, 34, 40)  # of clusters, to choose from
 _LEAST = 5  # items a cluster, on average, where the number is chosen
 _SAMPLE = 4_000  # items that the number is chosen on
@@ -30,7 +30,7 @@ class Cluster:
 
     `items` are those nearest to it, the first the medoid, each with its cosine similarity to it as the score;
     `ids` are all, nearest first. `coherence` is the mean of all these similarities. `names` are the labels
-    that say best how the cluster differs from the whole, best first; empty without labels.
+    that say best how the cluster differs from the whole, best first; none without a vocabulary.
     """
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Cluster:
 
     @property
     def name(self) -> str:
-        """The best of the names, or "" where there are no labels."""
+        """The best of the names, or "" where there are none."""
         return self.names[0] if self.names else ""
 
     @property
@@ -52,7 +52,7 @@ def clusters(
     collection: Collection,
     n: int | None = None,
     *,
-    labels: Sequence[str] | None = None,
+    vocabulary: Vocabulary | Sequence[str] | None = None,
     kind: Kind = "image",
     where: str | None = None,
 ) -> tuple[Cluster, ...]:
@@ -61,22 +61,22 @@ def clusters(
     Without `n` their number is the one, from 2 up to 40 and to a fifth of the items, by which items lie most
     clearly nearer to their own centre than to the next: the simplified silhouette (E. R. Hruschka et al.,
     Evolutionary Computation 17, 2009). A collection that falls into no parts still gets the best of these
-    numbers. The same items give the same clusters. Raises InvalidInput, or FilterError for a bad filter.
+    numbers. The same items give the same clusters. They are named from `vocabulary`, by default the built-in
+    one, an empty one for no names. Raises InvalidInput, or FilterError for a bad filter.
     """
     wanted = None if n is None else at_least_1(n, "n, the number of clusters,")
-    names = None if labels is None else strings(labels, "a label")
+    labels = _vocabulary(vocabulary)
     rows = read_rows(collection, kind, where)
     if not len(rows):
         return ()
     centres = _centres(rows.vectors, wanted or _number(rows.vectors))
     nearest = kmeans.nearest_centre(rows.vectors, centres)
     kept = np.unique(nearest)
-    template = _TEMPLATE if kind == "image" else "{}"
     named: list[tuple[str, ...]] = [()] * len(kept)
-    if names:
-        texts = collection.encoder.encode_texts([template.format(name) for name in names])
+    if labels and "text" in collection.encoder.modalities:
+        texts = labels.vectors(collection.encoder, FEW_TEMPLATES if kind == "image" else ("{}",))
         best = _best_labels(texts, centres[kept], rows.vectors.mean(axis=0))
-        named = [tuple(names[at] for at in row) for row in best.tolist()]
+        named = [tuple(labels.names[at] for at in row) for row in best.tolist()]
     parts = [
         _part(rows, np.flatnonzero(nearest == place), centres[place], its_names)
         for place, its_names in zip(kept.tolist(), named, strict=True)
@@ -85,6 +85,12 @@ def clusters(
     return tuple(
         _shown(part, found) for part in sorted(parts, key=lambda part: (-len(part.ids), part.ids[0]))
     )
+
+
+def _vocabulary(given: Vocabulary | Sequence[str] | None) -> Vocabulary | None:
+    if given is None:
+        return Vocabulary.everyday()
+    return given if isinstance(given, Vocabulary) else Vocabulary.of(given) if given else None
 
 
 def _number(vectors: Vectors) -> int:

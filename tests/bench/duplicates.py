@@ -5,8 +5,8 @@
 Into a folder go the photos, 50 exact copies, and 50 that were changed: a third saved again as JPEG of
 quality 30 to 90, a third resized to 25 to 80%, a third with 5 to 30% of each edge cut off. What each was
 changed by is printed with --list. A copy is found if it is in a group with its original. A false group is one
-that holds photos which are no copies of each other. --among adds photos from Parquet (with an `image`
-column): among more of them copies are harder to find, and some of them are copies already.
+that holds photos which are no copies of each other. --among adds another folder, or a Parquet
+file of photos: among more of them copies are harder to find, and some of them are copies already.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from PIL import Image
 
 from clipkit import Collection, load_encoder
@@ -82,13 +81,6 @@ def plant(photos: Path, folder: Path, seed: int) -> list[Planted]:
     return planted
 
 
-def add_parquet(collection: Collection, file: Path) -> None:
-    pictures = [row["bytes"] for row in pq.read_table(file, columns=["image"])["image"].to_pylist()]
-    for start in range(0, len(pictures), 2000):
-        some = pictures[start : start + 2000]
-        collection.add_images(some, ids=[f"among-{start + at}" for at in range(len(some))])
-
-
 def measure(collection: Collection, strength: str, planted: list[Planted]) -> list[str]:
     """A row of the table: strength, found of each change, false groups, seconds."""
     began = time.monotonic()
@@ -117,7 +109,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--among", type=Path, help="more photos, from Parquet")
+    parser.add_argument("--among", type=Path, help="more photos: a folder, or Parquet")
     parser.add_argument("--list", action="store_true", help="what each copy was changed by")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
@@ -128,9 +120,7 @@ def main() -> None:
             for copy in planted:
                 print(copy.file.name, copy.original.name, copy.change, copy.how)
         collection = Collection.create(db=Path(place, "db"), encoder=load_encoder(options.model))
-        collection.index(folder)
-        if options.among:
-            add_parquet(collection, options.among)
+        collection.index([folder, *([options.among] if options.among else [])])
         print(f"{collection.count()} pictures, {options.model}, seed {options.seed}; found / missed")
         print("\t".join(["strength", "exact", *CHANGES, "false groups", "time"]))
         for strength in STRENGTHS:
