@@ -17,8 +17,9 @@ from clipkit.errors import ImageError, InvalidInput
 from clipkit.folders import FoundFile, path_to_id, resolved
 from clipkit.images import MAX_PIXELS
 from clipkit.reports import AddReport
+from clipkit.schema import ItemRow
 from clipkit.stages import Decoded, Unreadable, decode_value, read_ahead, read_file
-from clipkit.store import ItemRow, Store
+from clipkit.store import Store
 
 ADD_BATCH = 1024  # items encoded and written together
 
@@ -48,7 +49,7 @@ def add_images(
     reports = []
     for batch in batched(read, ADD_BATCH):
         vectors = encoder().encode_pixels([decoded.pixels for decoded in batch])
-        reports.append(_write(store, [decoded.row for decoded in batch], vectors))
+        reports.append(_write(store, [decoded.row for decoded in batch], vectors, encoder()))
     return _total(reports)
 
 
@@ -72,7 +73,7 @@ def add_texts(
             ItemRow(id=identity or uuid.uuid4().hex, kind="text", text=text, metadata=own)
             for text, identity, own in batch
         ]
-        reports.append(_write(store, rows, vectors))
+        reports.append(_write(store, rows, vectors, encoder()))
     return replace(_total(reports), cut=encoder().texts_cut - cut_before)
 
 
@@ -106,8 +107,8 @@ def _read_image(
     return replace(decoded, row=replace(decoded.row, metadata=own))
 
 
-def _write(store: Store, rows: list[ItemRow], vectors: Vectors) -> AddReport:
-    inserted, updated = store.write(rows, vectors)
+def _write(store: Store, rows: list[ItemRow], vectors: Vectors, encoder: Encoder) -> AddReport:
+    inserted, updated = store.write(rows, vectors, made_by=encoder)
     return AddReport(tuple(row.id for row in rows), inserted, updated)
 
 

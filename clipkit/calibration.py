@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 from clipkit.encoder import Vectors
 from clipkit.filters import all_of, id_in, is_in
 from clipkit.hits import Kind
+from clipkit.lance import VectorColumn
 from clipkit.store import Store
 
 Scores: TypeAlias = NDArray[np.float64]
@@ -154,14 +155,27 @@ class Background:
 
 
 class Backgrounds:
-    """The items that queries to one collection are calibrated on: read when first needed, and kept.
+    """What queries to one collection are calibrated on: each model's on its own vectors."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._by_column: dict[str, ColumnBackgrounds] = {}
+
+    def of(self, vectors: VectorColumn) -> ColumnBackgrounds:
+        """Those of the queries to one column of vectors."""
+        return self._by_column.setdefault(vectors.column, ColumnBackgrounds(self._store, vectors))
+
+
+class ColumnBackgrounds:
+    """The items that queries to one column are calibrated on: read when first needed, and kept.
 
     Up to `SAMPLE` items of a kind are read whenever the collection has changed. Of more a sample is drawn,
     the same for the same ids, and drawn again when their number has changed by a tenth.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, vectors: VectorColumn) -> None:
         self._store = store
+        self._vectors = vectors
         self._version = -1
         self._counts: dict[Kind, int] = {}
         self._read: dict[Kind, Background] = {}
@@ -197,7 +211,7 @@ class Backgrounds:
     def _top(self, vector: NDArray[np.float32], kind: Kind, without: Sequence[str]) -> Scores:
         others = f"NOT ({id_in(without)})" if without else None
         where = all_of(is_in("kind", [kind]), others)
-        best = self._store.vectors.nearest(vector, TOP, where=where, columns=["id"])["score"]
+        best = self._vectors.nearest(vector, TOP, where=where, columns=["id"])["score"]
         return np.asarray(best.to_numpy()[::-1], np.float64)
 
     def _kinds(self) -> tuple[Kind, ...]:
@@ -209,7 +223,7 @@ class Backgrounds:
     def _of(self, kind: Kind) -> Background:
         with self._lock:
             if kind not in self._read:
-                self._read[kind] = _drawn(self._store, kind)
+                self._read[kind] = _drawn(self._store, self._vectors, kind)
             return self._read[kind]
 
     def _refresh(self) -> None:
@@ -217,7 +231,8 @@ class Backgrounds:
         version = self._store.items.version
         if version == self._version:
             return
-        self._counts = {kind: self._store.items.count(is_in("kind", [kind])) for kind in KINDS}
+        counted = {kind: _of_kind(self._store, self._vectors, kind) for kind in KINDS}
+        self._counts = {kind: self._store.items.count(where) for kind, where in counted.items()}
         self._read = {kind: old for kind, old in self._read.items() if not self._is_stale(kind, old)}
         self._version = version
 
@@ -225,13 +240,17 @@ class Backgrounds:
         return old.whole or abs(self._counts[kind] - old.total) > CHANGED * old.total
 
 
-def _drawn(store: Store, kind: Kind) -> Background:
-    where = is_in("kind", [kind])
+def _of_kind(store: Store, vectors: VectorColumn, kind: Kind) -> str | None:
+    return all_of(is_in("kind", [kind]), store.has_vector(vectors.column))
+
+
+def _drawn(store: Store, column: VectorColumn, kind: Kind) -> Background:
+    where = _of_kind(store, column, kind)
     total = store.items.count(where)
     if total > SAMPLE:
         ids = sorted(store.items.read(["id"], where)["id"].to_pylist())
         total = len(ids)
         chosen = np.random.default_rng(0).choice(total, min(SAMPLE, total), replace=False)
-        where = id_in(ids[place] for place in chosen)
-    ids, vectors = store.vectors.read(where)
+        where = all_of(where, id_in(ids[place] for place in chosen))
+    ids, vectors = column.read(where)
     return Background(max(total, len(ids)), {identity: row for row, identity in enumerate(ids)}, vectors)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
+from clipkit import snapshots
 from clipkit.adding import add_images, add_texts, update
 from clipkit.calibration import Backgrounds
 from clipkit.columns import (
@@ -22,17 +20,30 @@ from clipkit.columns import (
     fields_of,
     strings,
 )
+from clipkit.comparison import COMPARED
 from clipkit.encoder import Encoder, ImageInput
-from clipkit.encoders import canonical_name, load_encoder
+from clipkit.encoders import Load, canonical_name, load_encoder
 from clipkit.filters import all_of, id_in
 from clipkit.folders import Selection, walk
-from clipkit.hits import Hits, Item, Kind, to_pandas
+from clipkit.hits import Hits, Item, Kind, item_from, to_pandas
 from clipkit.indexing import index_walk
+from clipkit.model import Model
 from clipkit.places import database_uri
 from clipkit.query import Query
-from clipkit.reports import AddReport, Failure, IndexReport, Progress, Status
+from clipkit.reindexing import drop_others, reindex, switch_back
+from clipkit.reports import (
+    AddReport,
+    Failure,
+    IndexReport,
+    Progress,
+    ReindexReport,
+    Snapshot,
+    SnapshotChanges,
+    Status,
+)
 from clipkit.searching import Request, cutoffs, kind_is, search
-from clipkit.store import Stamp, Store, collection_names
+from clipkit.stamps import Stamp
+from clipkit.store import Store, collection_names
 from clipkit.tuning import SAMPLE, Tuning, tune
 
 if TYPE_CHECKING:
@@ -49,11 +60,9 @@ class Collection:
     loaded when it is first needed. Several threads and processes may use one collection at once.
     """
 
-    def __init__(self, store: Store, encoder: Encoder | None, load: Callable[[], Encoder]) -> None:
+    def __init__(self, store: Store, model: Model) -> None:
         self._store = store
-        self._encoder = encoder
-        self._load = load
-        self._loading = threading.Lock()
+        self._model = model
         self._backgrounds = Backgrounds(store)
 
     @classmethod
@@ -72,8 +81,8 @@ class Collection:
         """
         fields = fields_of(columns or {})
         model = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
-        stamp = Stamp(model.name, model.dim, model.fingerprint, model.upright)
-        return cls(Store.create(database_uri(db), name, stamp, fields), model, lambda: model)
+        store = Store.create(database_uri(db), name, Stamp.of(model), fields)
+        return cls(store, Model(store, Load(), model, follows=not isinstance(encoder, Encoder)))
 
     @classmethod
     def open(
@@ -93,13 +102,13 @@ class Collection:
         """
         store = Store.open(database_uri(db), name)
         stamp = store.stamp
-        load = partial(load_encoder, device=device, precision=precision, upright=stamp.upright)
+        load = Load(device, precision)
         if isinstance(encoder, Encoder):
-            return cls(store, stamp.checked(encoder, name), lambda: encoder)
+            return cls(store, Model(store, load, stamp.checked(encoder, name), follows=False))
         if encoder is None or canonical_name(encoder) == stamp.encoder:
-            return cls(store, None, partial(load, stamp.encoder))
-        model = stamp.checked(load(encoder), name)
-        return cls(store, model, lambda: model)
+            return cls(store, Model(store, load))
+        moved = load(encoder, upright=stamp.upright)
+        return cls(store, Model(store, load, stamp.checked(moved, name), follows=False))
 
     @staticmethod
     def names(db: str | os.PathLike[str] | None = None) -> list[str]:
@@ -126,10 +135,7 @@ class Collection:
     @property
     def encoder(self) -> Encoder:
         """The model, loaded on first use. Raises CollectionMismatch if it is no longer what it was."""
-        with self._loading:
-            if self._encoder is None:
-                self._encoder = self._store.stamp.checked(self._load(), self.name)
-            return self._encoder
+        return self._model.current()
 
     @property
     def columns(self) -> dict[str, str]:
@@ -162,7 +168,7 @@ class Collection:
         found = walk(roots, selection)
         return index_walk(
             self._store,
-            lambda: self.encoder,
+            self._model.pinned(),
             found,
             prune=prune,
             max_pixels=max_pixels,
@@ -182,7 +188,7 @@ class Collection:
         are values for your own columns, one mapping per image. Raises ImageError, with its position, for an
         image that cannot be read; of the 1,024 images around it nothing is stored, of earlier ones all.
         """
-        return add_images(self._store, lambda: self.encoder, images, ids=ids, metadata=metadata)
+        return add_images(self._store, self._model.pinned(), images, ids=ids, metadata=metadata)
 
     def add_texts(
         self,
@@ -196,7 +202,7 @@ class Collection:
         Without `ids` each gets a random one, so equal texts stay apart. `metadata` is as in `add_images`.
         Texts longer than the model's context are stored whole, embedded cut, and counted in `cut`.
         """
-        return add_texts(self._store, lambda: self.encoder, texts, ids=ids, metadata=metadata)
+        return add_texts(self._store, self._model.pinned(), texts, ids=ids, metadata=metadata)
 
     def update(self, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> int:
         """The number of items given new values in your own columns; all else of them stays as it is.
@@ -219,7 +225,7 @@ class Collection:
 
     def get(self, ids: Sequence[str]) -> list[Item]:
         """The items with these ids, in their order. Raises InvalidInput for one that is not there."""
-        return [_item(row) for row in self._store.read_rows(strings(ids, "an id"))]
+        return [item_from(row) for row in self._store.read_rows(strings(ids, "an id"))]
 
     def search(
         self,
@@ -254,7 +260,7 @@ class Collection:
         Raises QueryError, FilterError, or InvalidInput for a `k` below 1.
         """
         request = Request(query, k, kind, where, min_score, hybrid)
-        return search(self._store, self._backgrounds, lambda: self.encoder, request)
+        return search(self._store, self._backgrounds, self._model.for_search, request)
 
     def cutoffs(self, query: str | Query) -> dict[Kind, float]:
         """The scores from which on items are unlikely to be there by chance, by kind: `min_score="auto"`.
@@ -263,7 +269,7 @@ class Collection:
         `calibration` has the method and its limits. Kinds of fewer than 20 items have none, and are not cut.
         Raises QueryError or InvalidInput.
         """
-        return cutoffs(self._store, self._backgrounds, lambda: self.encoder, query)
+        return cutoffs(self._store, self._backgrounds, self._model.for_search, query)
 
     def count(self, *, kind: Kind | None = None, where: str | None = None) -> int:
         """The number of items, of those that pass the filter."""
@@ -284,15 +290,13 @@ class Collection:
 
         Items added after the start are left out; others may write meanwhile.
         """
-        names = checked_columns(columns, self._store.items.schema.names)
-        return self._store.items.batches(
-            names, self._store.checked(where), at_least_1(batch_size, "batch_size")
-        )
+        names = checked_columns(columns, self._store.columns())
+        return self._store.batches(names, self._store.checked(where), at_least_1(batch_size, "batch_size"))
 
     def to_arrow(self, *, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """All items, or those that pass the filter, as one Arrow table."""
-        names = checked_columns(columns, self._store.items.schema.names)
-        return self._store.items.read(names, self._store.checked(where))
+        names = checked_columns(columns, self._store.columns())
+        return self._store.read(names, self._store.checked(where))
 
     def to_pandas(self, *, columns: Sequence[str] | None = None, where: str | None = None) -> pd.DataFrame:
         """The same as a data frame. Raises MissingExtra without pandas."""
@@ -312,18 +316,7 @@ class Collection:
 
     def status(self) -> Status:
         """What the collection holds."""
-        return Status(
-            name=self.name,
-            db=self.db,
-            encoder=self.encoder_name,
-            dim=self.dim,
-            images=self.count(kind="image"),
-            texts=self.count(kind="text"),
-            failures=self._store.failures.count(),
-            size_bytes=self._store.size_bytes(),
-            columns=self.columns,
-            index=self._store.vectors.index.status(),
-        )
+        return self._store.status()
 
     def tune(
         self,
@@ -341,14 +334,65 @@ class Collection:
         A collection so small that exact search is as good is left as it is, and the report says so.
         """
         return tune(
-            self._store, lambda: self.encoder, recall=recall, sample=sample, texts=texts, progress=progress
+            self._store, self._model.pinned(), recall=recall, sample=sample, texts=texts, progress=progress
         )
+
+    def reindex(
+        self,
+        encoder: str | Encoder,
+        *,
+        switch: bool = True,
+        sample: int = COMPARED,
+        max_pixels: int | None = None,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> ReindexReport:
+        """Change the model: give every item a vector of `encoder`, then have searches use these.
+
+        Until the switch, one commit, all else goes on with the old model. Pictures are read again from their
+        files, or from their thumbnails where those are gone. An interrupted run is continued by running it
+        again. Without `switch` the vectors are only made, and the models compared on a `sample`. The old
+        vectors stay until `drop_old_vectors`. Collections opened without an encoder follow by themselves.
+        """
+        model = self._model.another(encoder)
+        report = reindex(
+            self._store, model, switch=switch, sample=sample, max_pixels=max_pixels, progress=progress
+        )
+        if report.switched:
+            self._model.adopt(model)
+        return report
+
+    def reindex_back(self) -> str:
+        """The name of the model that searches use again: the one before the last switch, at once.
+
+        What was added since has no vector of it until `reindex` is run with it, and is not found until then.
+        Raises CollectionMismatch if the model was never changed, or the old vectors were dropped.
+        """
+        return switch_back(self._store).encoder
+
+    def drop_old_vectors(self) -> list[str]:
+        """The names of the models whose vectors were dropped to free their space: all but the current one."""
+        return drop_others(self._store)
+
+    def snapshot(self, name: str) -> Snapshot:
+        """Keep what the collection is now under a name. Raises InvalidInput for one that is taken."""
+        return snapshots.take(self._store, name)
+
+    def snapshots(self) -> list[Snapshot]:
+        """The named versions of this collection, oldest first."""
+        return snapshots.listed(self._store)
+
+    def restore(self, name: str) -> str:
+        """The name of a new snapshot, with which `restore` undoes what this does: go back to `name`."""
+        return snapshots.restore(self._store, name)
+
+    def delete_snapshot(self, name: str) -> None:
+        """Give up a named version, and free what only it needed."""
+        snapshots.delete(self._store, name)
+
+    def changes(self, before: str, after: str | None = None) -> SnapshotChanges:
+        """The ids added, removed and changed from one snapshot to another, or to now."""
+        return snapshots.changes(self._store, before, after)
 
     def optimize(self) -> None:
         """Compact the tables and bring the vector index up to date. Happens by itself after many writes."""
         self._store.optimize()
-
-
-def _item(row: dict[str, Any]) -> Item:
-    vector = np.asarray(row.pop("vector"), np.float32)
-    return Item(row.pop("id"), row.pop("uri"), row.pop("kind"), row.pop("text"), vector, row)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, get_args, get_origin
 import pyarrow as pa
 
 from clipkit.errors import InvalidInput, did_you_mean
-from clipkit.store import BUILTIN_COLUMNS
+from clipkit.schema import BUILTIN_COLUMNS
 
 ColumnType: TypeAlias = "type | GenericAlias | pa.DataType"
 """str, int, float, bool, datetime, date, bytes, a list of one of them such as list[str], or an Arrow type."""

@@ -22,7 +22,8 @@ from clipkit.descriptions import MAX_CAPTIONS, Broken, Description, Said, distin
 from clipkit.encoder import Encoder, TextCutWarning, batched
 from clipkit.errors import ClipkitError, InvalidInput
 from clipkit.filters import all_of, id_in
-from clipkit.store import BUILTIN_COLUMNS, ItemRow, Store
+from clipkit.schema import BUILTIN_COLUMNS, ItemRow
+from clipkit.store import Store
 
 Origin = Literal["caption", "metadata"]
 
@@ -142,7 +143,7 @@ def _write(store: Store, encoder: Encoder, rows: list[ItemRow], done: Described)
             lost = rows.pop(error.position)
             done.note(Broken(lost.id, f"the caption of {lost.image_id} cannot be embedded: {error.reason}"))
         else:
-            store.write(rows, vectors)
+            store.write(rows, vectors, made_by=encoder)
             break
     return len(rows)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import numpy as np
 import pyarrow as pa
 
 from clipkit.encoder import Vectors
@@ -108,6 +109,12 @@ class Hits(Sequence[Hit]):
         pictures = self._thumbnails([hit.id for hit in self])
         cards = "".join(_card(hit, pictures) for hit in self)
         return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{cards}</div>'
+
+
+def item_from(row: dict[str, Any]) -> Item:
+    """The item of a stored row. Its vector is empty, (0,), if it has none of the collection's model yet."""
+    vector = np.asarray(row.pop("vector") or (), np.float32)
+    return Item(row.pop("id"), row.pop("uri"), row.pop("kind"), row.pop("text"), vector, row)
 
 
 def from_rows(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from clipkit.encoder import Vectors
 from clipkit.filters import all_of, any_of, goes_by
 from clipkit.fusion import fused, ranks
 from clipkit.lance import Words
@@ -53,17 +52,25 @@ def words_of(query: Query) -> list[Words]:
 
 
 def candidates(
-    store: Store, words: Sequence[Words], vector: Vectors, *, near: Sequence[str], where: str | None
+    store: Store,
+    words: Sequence[Words],
+    scored: Callable[..., pa.Table],
+    *,
+    near: Sequence[str],
+    where: str | None,
 ) -> Candidates:
-    """The items `near` by meaning, as many that fit by their words, and all that the query names."""
+    """The items `near` by meaning, as many that fit by their words, and all that the query names.
+
+    `scored` is `VectorColumn.scored` for the query.
+    """
     limit = max(len(near), WINDOW)
     found = store.words.scores(words, near=near, limit=limit, where=where)
     exact = _named(store, words, where)
     if any(text.phrase and text.weight > 0 for text in words):
         exact |= found.keys()
     best = sorted(found, key=lambda identity: (-found[identity], identity))[:limit]
-    columns = [name for name in store.items.schema.names if name != "vector"]
-    rows = store.vectors.scored(vector, {*near, *best, *exact}, columns=columns)
+    columns = [name for name in store.columns() if name != "vector"]
+    rows = scored({*near, *best, *exact}, columns=columns)
     return Candidates(rows, found, exact)
 
 

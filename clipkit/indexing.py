@@ -51,7 +51,7 @@ class _Known:
     failures: pa.Table
     sources: pa.Table
     loose: pa.Table
-    held: dict[str, dict[str, int]]
+    held: dict[str, dict[str, int | None]]
 
     @property
     def pictures(self) -> int:
@@ -95,7 +95,7 @@ def index_walk(
     plan = captioning.plan(walk, changes, known.sources)
     as_before = {*changes.failing, *known.failing_in(archives.unchanged | plan.unchanged)}
     settled = set(changes.settled) - as_before
-    writer = Writer(store, walk.roots)
+    writer = Writer(store, encoder, walk.roots)
     run = Run(store, encoder, writer, Meter(progress), max_pixels or MAX_PIXELS)
     run.unchanged = changes.unchanged + sum(len(known.held[id]) for id in archives.unchanged)
     try:
@@ -122,9 +122,9 @@ def _known(store: Store, walk: Walk) -> _Known:
     failures = store.failures.read(["id", "size_bytes", "mtime_ns", "reason"], below)
     sources = store.sources.read(store.sources.schema.names, below)
     files = all_of("kind = 'image'", "mtime_ns IS NOT NULL", below)
-    items = store.items.read(["id", "size_bytes", "mtime_ns"], files)
+    items = _with_vectors(store, files)
     archives = {file.id for file in walk.archives}
-    held: dict[str, dict[str, int]] = {id: {} for id in archives}
+    held: dict[str, dict[str, int | None]] = {id: {} for id in archives}
     if archives:
         inside = pc.match_substring_regex(items["id"], r"\.(tar|parquet)#", ignore_case=True)
         for row in items.filter(inside).to_pylist():
@@ -133,6 +133,15 @@ def _known(store: Store, walk: Walk) -> _Known:
         items["id"], value_set=pa.array([id for ids in held.values() for id in ids], pa.string())
     )
     return _Known(failures, sources, items.filter(pc.invert(loose)), held)
+
+
+def _with_vectors(store: Store, where: str | None) -> pa.Table:
+    """id, size_bytes and mtime_ns of the files known; those without a vector have no time, as if changed."""
+    items = store.items.read(["id", "size_bytes", "mtime_ns"], where)
+    lacking = pa.array(store.lacking(where), pa.string())
+    unknown = pa.scalar(None, pa.int64())
+    times = pc.if_else(pc.is_in(items["id"], value_set=lacking), unknown, items["mtime_ns"])
+    return items.set_column(2, "mtime_ns", times)
 
 
 def _prefixes(root: str) -> Iterable[str]:
@@ -175,6 +184,7 @@ def _archives_to_read(walk: Walk, known: _Known, *, retry: bool) -> _Archives:
         row = rows.get(file.id, {})
         if (
             len(known.held[file.id]) != row.get("pictures")
+            or None in known.held[file.id].values()  # one lacks a vector
             or row.get("described", False) < walk.takes_captions
         ):
             stale.add(file.id)

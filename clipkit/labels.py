@@ -236,6 +236,7 @@ def _tagged(
     columns = ["id", "uri", "vector"]
     done = 0
     for batch in collection.batches(columns=columns, where=_images(where), batch_size=_AT_ONCE):
+        batch = batch.filter(batch["vector"].is_valid())  # a new model may lack some still
         ids, uris = batch["id"].to_pylist(), batch["uri"].to_pylist()
         for identity, uri, tags in zip(ids, uris, choose(_vectors(batch)), strict=True):
             yield Tagged(identity, uri, tags)
@@ -257,7 +258,8 @@ def _sample(collection: Collection) -> Vectors:
 
 
 def _vectors(batch: pa.RecordBatch) -> Vectors:
-    vectors: Vectors = batch["vector"].flatten().to_numpy().reshape(batch.num_rows, -1)
+    column = batch["vector"].drop_null()
+    vectors: Vectors = column.flatten().to_numpy().reshape(len(column), column.type.list_size)
     return vectors
 
 

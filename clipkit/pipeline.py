@@ -14,6 +14,7 @@ from typing import TypeVar
 from clipkit.archives import Archive
 from clipkit.encoder import Encoder
 from clipkit.errors import InvalidInput
+from clipkit.filters import all_of
 from clipkit.folders import FoundFile
 from clipkit.reports import Progress
 from clipkit.stages import Copy, Decoded, KnownHashes, Unreadable, read_ahead, read_file, read_member
@@ -78,7 +79,8 @@ class Run:
 
     def _known_hashes(self) -> KnownHashes:
         if self.hashes is None:
-            stored = self.store.items.read(["content_hash"], "kind = 'image'")
+            reusable = all_of("kind = 'image'", self.store.has_vector())
+            stored = self.store.items.read(["content_hash"], reusable)
             self.hashes = KnownHashes(stored["content_hash"])
         return self.hashes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,65 @@ class IndexStatus:
     probes: int
     refine: int
     recall: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How alike two models search, on a sample of what a collection holds.
+
+    `overlap` is the mean of overlap@10 over `queries` stored images: the share of the ten nearest other
+    images by one model that are among the ten nearest by the other. `texts_overlap` is the same for the
+    images nearest to `texts` stored texts. None where there is nothing to compare. `unlike` are the least
+    alike queries: (id, overlap). A low overlap says that the models differ, not which one is right.
+    """
+
+    queries: int
+    overlap: float | None
+    texts: int
+    texts_overlap: float | None
+    unlike: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexReport:
+    """What a run of `Collection.reindex` did.
+
+    `model` is the one whose vectors were made, `before` the one that searches used when it began, and
+    `switched` whether they use `model` now. `embedded` counts the items that went through the model, of them
+    `from_thumbnails` the pictures that are no longer where they were, or have changed there since: their
+    thumbnail of 256 pixels stood in, which is less exact. `failures` lists items that the model cannot take:
+    they stay, but searches with it do not find them.
+    """
+
+    model: str
+    before: str
+    embedded: int
+    from_thumbnails: int
+    switched: bool
+    comparison: Comparison | None
+    failures: tuple[Failure, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A named version of a collection: when its items were written last, and how many there are."""
+
+    name: str
+    written_at: datetime
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotChanges:
+    """What changed from one version of a collection to another: ids, sorted.
+
+    Changed are items with other content or other metadata; new vectors of the same content do not count.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

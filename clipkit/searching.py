@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from clipkit.errors import InvalidInput
 from clipkit.filters import all_of, id_in, is_in
 from clipkit.hits import Hits, Kind, from_rows
 from clipkit.hybrid import WINDOW, candidates, words_of
-from clipkit.lance import ROUNDING
+from clipkit.lance import ROUNDING, VectorColumn
 from clipkit.query import Query
 from clipkit.store import Store
 
@@ -48,23 +49,24 @@ def search(store: Store, backgrounds: Backgrounds, encoder: Callable[[], Encoder
     named = _named(query)
     others = f"NOT ({id_in(named)})" if named else None
     condition = all_of(kind_is(request.kind), store.checked(request.where), others)
-    vector = query.resolve(encoder(), store.vectors_of)
-    cutoffs = backgrounds.cutoffs(vector, request.kind, named) if auto else {}
-    scales = {} if request.kind else backgrounds.scales(vector, named)
+    vectors, vector = _resolved(store, query, encoder())
+    known = backgrounds.of(vectors)
+    cutoffs = known.cutoffs(vector, request.kind, named) if auto else {}
+    scales = {} if request.kind else known.scales(vector, named)
 
     def nearest(count: int, columns: list[str]) -> pa.Table:
         wheres = [all_of(condition, kind_is(kind)) for kind in scales or (None,)]
-        tables = [store.vectors.nearest(vector, count, where=where, columns=columns) for where in wheres]
+        tables = [vectors.nearest(vector, count, where=where, columns=columns) for where in wheres]
         return _by_standing(pa.concat_tables(tables), scales)
 
     words = words_of(query) if request.hybrid else []
     if words:
         near = nearest(max(wanted, WINDOW), ["id", "kind"])["id"].to_pylist()
-        found = candidates(store, words, vector, near=near, where=condition)
+        found = candidates(store, words, partial(vectors.scored, vector), near=near, where=condition)
         rows = found.ordered(_standing(found.rows, scales).tolist())
         rows = rows.filter(pc.or_(found.worded(rows), _passes(rows, least, cutoffs)))
     else:
-        rows = nearest(wanted, [name for name in store.items.schema.names if name != "vector"])
+        rows = nearest(wanted, [name for name in store.columns() if name != "vector"])
         rows = rows.filter(_passes(rows, least, cutoffs))
     return from_rows(rows.slice(0, min(wanted, rows.num_rows)), store.read_thumbnails, cutoffs)
 
@@ -74,7 +76,14 @@ def cutoffs(
 ) -> dict[Kind, float]:
     """What `Collection.cutoffs` gives."""
     parsed = _parsed(query)
-    return backgrounds.cutoffs(parsed.resolve(encoder(), store.vectors_of), None, _named(parsed))
+    vectors, vector = _resolved(store, parsed, encoder())
+    return backgrounds.of(vectors).cutoffs(vector, None, _named(parsed))
+
+
+def _resolved(store: Store, query: Query, encoder: Encoder) -> tuple[VectorColumn, NDArray[np.float32]]:
+    """The vectors that `encoder` made, and the query as one more of them."""
+    vectors = store.vectors_by(encoder)
+    return vectors, query.resolve(encoder, partial(store.vectors_of, column=vectors.column))
 
 
 def _passes(rows: pa.Table, least: float, cutoffs: Mapping[Kind, float]) -> pa.ChunkedArray:

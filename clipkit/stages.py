@@ -26,7 +26,8 @@ from clipkit.encoder import Encoder, ImageInput, Pixels
 from clipkit.errors import ImageError, MissingExtra
 from clipkit.folders import FoundFile, Walk, id_to_path, member_of
 from clipkit.images import THUMBNAIL_EDGE, Picture, open_image, read_picture, thumbnail
-from clipkit.store import BUILTIN_COLUMNS, ItemRow
+from clipkit.schema import BUILTIN_COLUMNS, ItemRow
+from clipkit.stamps import is_vector_column
 
 MAX_FILE_BYTES = 1 << 30  # beyond every camera; bounds what one file can take of memory
 
@@ -79,7 +80,7 @@ class Reused:
 
     moved: pa.Table  # all columns: these are the same items under new ids
     moved_from: list[str]
-    copied: pa.Table  # the built-in columns: items of their own
+    copied: pa.Table  # the built-in columns and all vectors: items of their own
     copied_from: list[str]
     unfound: list[Copy]  # the source has been deleted meanwhile
 
@@ -294,11 +295,12 @@ def reuse(copies: Sequence[Copy], sources: pa.Table, missing: set[str]) -> Reuse
             moves.append((copy, gone[0]))
         else:
             unfound.append(copy)
+    shared = [f.name for f in sources.schema if f.name in BUILTIN_COLUMNS or is_vector_column(f)]
     copied_from = [ids[at] for _, at in others]
     return Reused(
         moved=_readdressed(moves, sources, sources.schema.names),
         moved_from=[ids[at] for _, at in moves],
-        copied=_uncaptioned(_readdressed(others, sources, BUILTIN_COLUMNS), copied_from),
+        copied=_uncaptioned(_readdressed(others, sources, shared), copied_from),
         copied_from=copied_from,
         unfound=unfound,
     )

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +19,6 @@ import pyarrow.compute as pc
 
 from clipkit.encoder import Encoder, Vectors, batched
 from clipkit.errors import (
-    ClipkitError,
     CollectionExists,
     CollectionMismatch,
     CollectionNotFound,
@@ -33,127 +29,20 @@ from clipkit.errors import (
 from clipkit.filters import all_of, id_in, is_in
 from clipkit.folders import FoundFile
 from clipkit.lance import Database, FullText, Table, VectorColumn
+from clipkit.parquet import write_parquet
+from clipkit.reports import Status
+from clipkit.schema import (
+    BUILTIN_COLUMNS,
+    FAILURES,
+    SOURCES,
+    THUMBNAILS,
+    ItemRow,
+    items_schema,
+    items_table,
+)
+from clipkit.stamps import FIRST, Stamp, Stamps, is_vector_column
 
-FORMAT_VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # with its suffixes, within every file system's limit
-
-_KEY = pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"})
-_ITEM_FIELDS = (
-    pa.field("kind", pa.string(), nullable=False),  # "image" or "text"
-    pa.field("uri", pa.string()),
-    pa.field("text", pa.string()),  # of an image: its captions, one a line
-    pa.field("image_id", pa.string()),  # of a text: the image that it describes
-    pa.field("content_hash", pa.string()),  # SHA-256 of the file, hex
-    pa.field("size_bytes", pa.int64()),
-    pa.field("mtime_ns", pa.int64()),
-    pa.field("width", pa.int32()),  # pixels, of the upright picture
-    pa.field("height", pa.int32()),
-    pa.field("taken_at", pa.timestamp("us")),  # the camera's local time
-    pa.field("latitude", pa.float64()),  # degrees, WGS 84
-    pa.field("longitude", pa.float64()),
-    pa.field("camera", pa.string()),
-)
-BUILTIN_COLUMNS = ("id", *(field.name for field in _ITEM_FIELDS), "vector")
-_THUMBNAILS = pa.schema([_KEY, pa.field("jpeg", pa.binary(), nullable=False)])
-_FAILURES = pa.schema(
-    [
-        _KEY,
-        pa.field("size_bytes", pa.int64()),
-        pa.field("mtime_ns", pa.int64()),
-        pa.field("reason", pa.string(), nullable=False),
-    ]
-)
-_SOURCES = pa.schema(
-    [
-        _KEY,
-        pa.field("size_bytes", pa.int64(), nullable=False),
-        pa.field("mtime_ns", pa.int64(), nullable=False),
-        pa.field("pictures", pa.int64(), nullable=False),  # that came from it, if it is an archive
-        pa.field("described", pa.bool_(), nullable=False),  # whether its captions were taken, too
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ItemRow:
-    """One item to be written, but for its vector. `metadata` are values for the user's own columns."""
-
-    id: str
-    kind: Literal["image", "text"]
-    uri: str | None = None
-    text: str | None = None
-    image_id: str | None = None
-    content_hash: str | None = None
-    size_bytes: int | None = None
-    mtime_ns: int | None = None
-    width: int | None = None
-    height: int | None = None
-    taken_at: datetime | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    camera: str | None = None
-    thumbnail: bytes | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What a collection's vectors are: written into its schema, read back when it is opened."""
-
-    encoder: str
-    dim: int
-    fingerprint: str
-    upright: bool
-
-    def to_metadata(self) -> dict[str, str]:
-        return {
-            "clipkit.format_version": str(FORMAT_VERSION),
-            "clipkit.encoder": self.encoder,
-            "clipkit.dim": str(self.dim),
-            "clipkit.fingerprint": self.fingerprint,
-            "clipkit.upright": str(self.upright).lower(),
-            "clipkit.normalised": "true",
-        }
-
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, where: str) -> Stamp:
-        found = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
-        version = found.get("clipkit.format_version", "")
-        if version not in ("", str(FORMAT_VERSION)):
-            raise CollectionMismatch(
-                f"{where} has format version {version}; this clipkit reads and writes {FORMAT_VERSION}. "
-                "Open it with the clipkit that made it, or index again into a new collection."
-            )
-        try:
-            if not version:
-                raise KeyError("clipkit.format_version")
-            return cls(
-                encoder=found["clipkit.encoder"],
-                dim=int(found["clipkit.dim"]),
-                fingerprint=found["clipkit.fingerprint"],
-                upright=found["clipkit.upright"] == "true",
-            )
-        except (KeyError, ValueError):
-            raise CollectionMismatch(
-                f"{where} is a LanceDB table, but not a clipkit collection: its schema does not say which "
-                "model made it. Choose another name, or index into a new collection."
-            ) from None
-
-    def checked(self, encoder: Encoder, name: str) -> Encoder:
-        """`encoder`, if the collection's vectors are its own. Raises CollectionMismatch."""
-        if (encoder.fingerprint, encoder.dim) == (self.fingerprint, self.dim):
-            return encoder
-        if encoder.name == self.encoder:
-            raise CollectionMismatch(
-                f"the model {self.encoder} is not what it was when collection {name!r} was made: its weights "
-                f"or preprocessing have changed (fingerprint {encoder.fingerprint}, not {self.fingerprint}). "
-                "Bring the old files back, or index again into a new collection."
-            )
-        raise CollectionMismatch(
-            f"collection {name!r} holds vectors of {self.encoder} ({self.dim} dimensions), which those of "
-            f"{encoder.name} ({encoder.dim}) cannot be compared with. Open it without naming a model, or use "
-            f"another collection for {encoder.name}."
-        )
 
 
 class Store:
@@ -163,20 +52,18 @@ class Store:
         self.uri = database.uri
         self.name = name
         self.items = items
-        self.vectors = VectorColumn(items)
+        self._columns: dict[str, VectorColumn] = {}
         self.words = FullText(items, without=("id", "kind", "image_id", "content_hash", "camera"))
-        self.stamp = Stamp.from_metadata(items.schema.metadata, f"{name!r} in {database.uri}")
-        self.thumbnails = _opened(database, f"{name}.thumbnails", _THUMBNAILS)
-        self.failures = _opened(database, f"{name}.failures", _FAILURES)
-        self.sources = _opened(database, f"{name}.sources", _SOURCES)
+        self.thumbnails = _opened(database, f"{name}.thumbnails", THUMBNAILS)
+        self.failures = _opened(database, f"{name}.failures", FAILURES)
+        self.sources = _opened(database, f"{name}.sources", SOURCES)
+        self.vectors_in(self.stamps.current)  # so that its index is looked after, even if nobody searches
 
     @classmethod
     def create(cls, uri: str, name: str, stamp: Stamp, columns: Sequence[pa.Field]) -> Store:
         """A new, empty collection. Raises CollectionExists if the name is taken."""
         database = Database(uri)
-        vector = pa.field("vector", pa.list_(pa.float32(), stamp.dim), nullable=False)
-        schema = pa.schema([_KEY, *_ITEM_FIELDS, *columns, vector], metadata=stamp.to_metadata())
-        items = database.create(_checked(name), schema)
+        items = database.create(_checked(name), items_schema(columns, stamp))
         if items is None:
             raise CollectionExists(f"{uri} has a collection {name!r} already: open it, or take another name")
         return cls(database, name, items)
@@ -191,28 +78,76 @@ class Store:
         database = Database(uri)
         return cls(database, name, _opened(database, name, None))
 
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """All that a collection is made of, the items first."""
+        return self.items, self.thumbnails, self.failures, self.sources
+
+    @property
+    def stamps(self) -> Stamps:
+        """The vector columns as they are at this moment. Raises CollectionMismatch for no table of ours."""
+        return Stamps.of(self.items.schema, f"{self.name!r} in {self.uri}")
+
+    @property
+    def stamp(self) -> Stamp:
+        """What the vectors are that the collection uses now."""
+        return self.stamps.stamp
+
+    @property
+    def vectors(self) -> VectorColumn:
+        """The vectors that the collection uses now."""
+        return self.vectors_in(self.stamps.current)
+
+    def vectors_in(self, column: str) -> VectorColumn:
+        """The vectors in one column. Of all vectors, only the current ones have their index looked after."""
+        vectors = self._columns.get(column) or VectorColumn(self.items, column)
+        self._columns[column] = vectors
+        current = self.stamps.current
+        for name, known in self._columns.items():
+            if name == current:
+                self.items.indexes[name] = known.index
+            else:
+                self.items.indexes.pop(name, None)
+        return vectors
+
+    def vectors_by(self, encoder: Encoder) -> VectorColumn:
+        """The vectors that `encoder` made, current or not. Raises CollectionMismatch if there are none."""
+        column = self.stamps.column_of(self.known(encoder))
+        return self.vectors_in(column or FIRST)
+
+    def known(self, encoder: Encoder) -> Encoder:
+        """`encoder`, if there are vectors of it, be they current or not. Raises CollectionMismatch."""
+        stamps = self.stamps
+        if stamps.column_of(encoder) is not None:
+            return encoder
+        return stamps.stamp.checked(encoder, self.name)
+
     def own_fields(self) -> list[pa.Field]:
         """The user's own columns."""
-        return [field for field in self.items.schema if field.name not in BUILTIN_COLUMNS]
+        schema = self.items.schema
+        return [f for f in schema if f.name not in BUILTIN_COLUMNS and not is_vector_column(f)]
 
     def checked(self, where: str | None) -> str | None:
         """A user's filter, if it can be evaluated on the items. Raises FilterError."""
         return None if where is None else self.items.checked(where)
 
-    def write(self, rows: Sequence[ItemRow], vectors: Vectors) -> tuple[int, int]:
+    def write(self, rows: Sequence[ItemRow], vectors: Vectors, *, made_by: Encoder) -> tuple[int, int]:
         """(inserted, updated) after writing one row per vector; ids are unique within `rows`.
+
+        Raises CollectionMismatch unless the vectors are of the model that the collection uses now.
 
         Thumbnails go first: a crash in between leaves a spare picture, never an item without one. An item
         that is replaced keeps the user's columns that its row does not speak of: so rows that speak of
         different ones are written one after the other. An image keeps its captions.
         """
+        column = self._column_to_write(made_by)
         rows = self._with_captions(rows)
         self._write_thumbnails((row.id, row.thumbnail) for row in rows if row.thumbnail is not None)
         alike: dict[frozenset[str], list[int]] = {}
         for at, row in enumerate(rows):
             alike.setdefault(frozenset(row.metadata), []).append(at)
         done = [
-            self.items.upsert(self._items_table([rows[at] for at in places], vectors[places]))
+            self.upsert(items_table([rows[at] for at in places], vectors[places], column, self.items.schema))
             for places in alike.values()
         ]
         inserted, updated = (sum(counts) for counts in zip((0, 0), *done, strict=True))
@@ -237,27 +172,95 @@ class Store:
         arrays = [pa.array(ids, pa.string()), pa.array(jpegs, pa.binary())]
         self.thumbnails.upsert(pa.Table.from_arrays(arrays, schema=self.thumbnails.schema))
 
-    def _items_table(self, rows: Sequence[ItemRow], vectors: Vectors) -> pa.Table:
-        schema = self.items.schema
-        own = list(rows[0].metadata)
-        fields = [schema.field(name) for name in (*BUILTIN_COLUMNS[:-1], *own, "vector")]
-        arrays = [pa.array([getattr(row, f.name) for row in rows], f.type) for f in fields[: -len(own) - 1]]
-        arrays += [pa.array([row.metadata[name] for row in rows], schema.field(name).type) for name in own]
-        arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self.stamp.dim))
-        return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    def _column_to_write(self, made_by: Encoder) -> str:
+        stamps = self.stamps
+        column = stamps.column_of(made_by)
+        if column is not None and column != stamps.current:
+            raise CollectionMismatch(
+                f"collection {self.name!r} has changed its model to {stamps.stamp.encoder} and takes no more "
+                f"vectors of {made_by.name}. Run the same again, opening it without naming a model"
+            )
+        stamps.stamp.checked(made_by, self.name)
+        self.vectors_in(stamps.current)
+        return stamps.current
+
+    def upsert(self, rows: pa.Table) -> tuple[int, int]:
+        """(inserted, updated) items; `rows` have some of the columns of the items table.
+
+        Vectors that they lack become null, also in a column that another process adds meanwhile: what is
+        there was made from what the item was before.
+        """
+        rows = self._without_other_vectors(rows)
+        done = self.items.upsert(rows)
+        late = self._without_other_vectors(rows)
+        if late.num_columns > rows.num_columns:
+            self.items.update(late.select(["id", *late.column_names[rows.num_columns :]]))
+        return done
+
+    def _without_other_vectors(self, rows: pa.Table) -> pa.Table:
+        for column in self.items.schema:
+            if is_vector_column(column) and column.name not in rows.column_names:
+                rows = rows.append_column(column, pa.nulls(rows.num_rows, column.type))
+        return rows
+
+    def columns(self) -> list[str]:
+        """The columns of an item as users see them: of the vectors only the current ones, as `vector`."""
+        stamps = self.stamps
+        names = [name for name in self.items.schema.names if name not in stamps.others]
+        return [FIRST if name == stamps.current else name for name in names]
+
+    def _on_disk(self, columns: Sequence[str]) -> list[str]:
+        current = self.stamps.current
+        return [current if name == FIRST else name for name in columns]
+
+    def read(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
+        """Those of `columns()`, of all items that pass `where`, as of one moment."""
+        return self.items.read(self._on_disk(columns), where).rename_columns(list(columns))
+
+    def batches(self, columns: Sequence[str], where: str | None, batch_size: int) -> Iterator[pa.RecordBatch]:
+        """Those of `columns()` in batches, as `Table.batches` has them."""
+        for batch in self.items.batches(self._on_disk(columns), where, batch_size):
+            yield batch.rename_columns(list(columns))
+
+    def has_vector(self, column: str | None = None) -> str | None:
+        """The filter that passes items with a vector in the current or the given column; None if all have."""
+        stamps = self.stamps
+        column = column or stamps.current
+        return f"{column} IS NOT NULL" if column != FIRST or stamps.changed else None
+
+    def lacking(self, where: str | None = None, column: str | None = None) -> list[str]:
+        """The ids of the items, among those that pass `where`, that have no vector in that column."""
+        has = self.has_vector(column)
+        if has is None:
+            return []
+        ids: list[str] = self.items.read(["id"], all_of(where, f"NOT ({has})"))["id"].to_pylist()
+        return ids
 
     def read_rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The items of these ids, in their order. Raises InvalidInput for one that is not there."""
-        stored = self.items.read(self.items.schema.names, id_in(set(ids)))
+        return self._in_order(ids, self.read(self.columns(), id_in(set(ids))))
+
+    def vectors_of(self, ids: Sequence[str], column: str | None = None) -> Vectors:
+        """The vectors of these ids in the current or the given column, in their order, (n, dim).
+
+        Raises InvalidInput for an id that is not there, or has no vector there yet.
+        """
+        column = column or self.stamps.current
+        rows = self._in_order(ids, self.items.read(["id", column], id_in(set(ids))))
+        for position, row in enumerate(rows):
+            if row[column] is None:
+                raise InvalidInput(
+                    f"the item {row['id']!r} has no vector of this model yet: finish with reindex",
+                    position=position,
+                )
+        return np.asarray([row[column] for row in rows], np.float32)
+
+    def _in_order(self, ids: Sequence[str], stored: pa.Table) -> list[dict[str, Any]]:
         rows = {row["id"]: row for row in stored.to_pylist()}
         for position, identity in enumerate(ids):
             if identity not in rows:
                 raise InvalidInput(f"there is no item {identity!r} in {self.name!r}", position=position)
         return [dict(rows[identity]) for identity in ids]
-
-    def vectors_of(self, ids: Sequence[str]) -> Vectors:
-        """The stored vectors of these ids, in their order, (n, dim). Raises InvalidInput as `read_rows`."""
-        return np.asarray([row["vector"] for row in self.read_rows(ids)], np.float32)
 
     def read_thumbnails(self, ids: Iterable[str]) -> dict[str, bytes]:
         """JPEG bytes by id, for those of `ids` that have any."""
@@ -274,14 +277,14 @@ class Store:
     def write_failures(self, failures: Sequence[tuple[str, int | None, int | None, str]]) -> None:
         """Remember files that could not be read: (id, size_bytes, mtime_ns, reason), unique by id."""
         columns = zip(*failures, strict=True)
-        arrays = [pa.array(column, f.type) for column, f in zip(columns, _FAILURES, strict=True)]
+        arrays = [pa.array(column, f.type) for column, f in zip(columns, FAILURES, strict=True)]
         self.failures.upsert(pa.Table.from_arrays(arrays, schema=self.failures.schema))
 
     def write_sources(self, files: Iterable[FoundFile], *, pictures: int = 0, described: bool = True) -> None:
         """Remember that these files were read as they are now."""
         rows = [(file.id, file.size_bytes, file.mtime_ns, pictures, described) for file in files]
-        columns = zip(*rows, strict=True) if rows else [()] * len(_SOURCES)
-        arrays = [pa.array(column, f.type) for column, f in zip(columns, _SOURCES, strict=True)]
+        columns = zip(*rows, strict=True) if rows else [()] * len(SOURCES)
+        arrays = [pa.array(column, f.type) for column, f in zip(columns, SOURCES, strict=True)]
         self.sources.upsert(pa.Table.from_arrays(arrays, schema=self.sources.schema))
 
     def captions_of(self, images: Iterable[str], columns: Sequence[str] = ()) -> pa.Table:
@@ -321,42 +324,37 @@ class Store:
 
     def to_parquet(self, path: str, where: str | None, batch_rows: int) -> int:
         """The number of items written to a Parquet file, which appears or is replaced only when complete."""
-        from pyarrow.parquet import ParquetWriter
+        columns = self.columns()
+        schema = self.read(columns, "false").schema
+        return write_parquet(path, schema, self.batches(columns, where, batch_rows))
 
-        unfinished = os.path.join(os.path.dirname(path), f".clipkit-{uuid.uuid4().hex}.part")
-        schema = self.items.schema
-        written = 0
-        try:
-            with ParquetWriter(unfinished, schema) as writer:
-                for batch in self.items.batches(schema.names, where, batch_rows):
-                    writer.write_batch(batch)
-                    written += batch.num_rows
-            os.replace(unfinished, path)
-        except ClipkitError:
-            raise
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
-            raise StorageError(f"{path} cannot be written: {why}") from error
-        finally:
-            with suppress(OSError):
-                os.unlink(unfinished)
-        return written
+    def status(self) -> Status:
+        """What the collection holds."""
+        stamp = self.stamp
+        return Status(
+            name=self.name,
+            db=self.uri,
+            encoder=stamp.encoder,
+            dim=stamp.dim,
+            images=self.items.count("kind = 'image'"),
+            texts=self.items.count("kind = 'text'"),
+            failures=self.failures.count(),
+            size_bytes=self.size_bytes(),
+            columns={field.name: str(field.type) for field in self.own_fields()},
+            index=self.vectors.index.status(),
+        )
 
     def size_bytes(self) -> int:
         """The data of all tables, in bytes."""
-        return sum(table.size_bytes() for table in self._tables)
-
-    @property
-    def _tables(self) -> tuple[Table, ...]:
-        return self.items, self.thumbnails, self.failures, self.sources
+        return sum(table.size_bytes() for table in self.tables)
 
     def tidy(self) -> None:
         """Optimize the tables that need it."""
-        for table in self._tables:
+        for table in self.tables:
             table.tidy()
 
     def optimize(self) -> None:
-        for table in self._tables:
+        for table in self.tables:
             table.optimize()
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from clipkit.columns import at_least_1, strings
 from clipkit.encoder import Encoder, Vectors, batched
 from clipkit.errors import InvalidInput, StorageError
-from clipkit.lance import ROUNDING, Built, Database, Kind, Plan, VectorColumn, index_pays_from
+from clipkit.lance import ROUNDING, Built, Database, Kind, Plan, VectorColumn, index_pays_from, with_vectors
 from clipkit.reports import Progress
 from clipkit.store import Store
 
@@ -157,9 +157,10 @@ def trials(
 
 
 def _drawn(store: Store, encoder: Callable[[], Encoder], sample: int, texts: Sequence[str] | None) -> _Draw:
-    rows = store.items.sample(["kind", store.vectors.column], sample + 2 * QUERIES)
-    column = rows[store.vectors.column].combine_chunks()
-    vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), store.stamp.dim)
+    name = store.vectors.column
+    rows = with_vectors(store.items.sample(["kind", name], sample + 2 * QUERIES), name)
+    column = rows[name].combine_chunks()
+    vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
     kinds = rows["kind"].to_numpy()
     held = {kind: np.flatnonzero(kinds == kind)[:QUERIES] for kind in ("image", "text")}
     queries = {kind: vectors[places] for kind, places in held.items() if len(places) >= FEW}

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 import numpy as np
 
-from clipkit.encoder import Vectors
+from clipkit.encoder import Encoder, Vectors
 from clipkit.errors import StorageError
 from clipkit.filters import all_of, id_in, is_in
 from clipkit.folders import file_of, has_vanished
 from clipkit.reports import Failure
+from clipkit.schema import ItemRow
 from clipkit.stages import Copy, Unreadable, readdressed_captions, reuse
-from clipkit.store import ItemRow, Store
+from clipkit.store import Store
 
 COMMIT_SECONDS = 2.0  # the most work that a crash costs
 COMMIT_ROWS = 4096
@@ -25,8 +26,9 @@ COMMIT_ROWS = 4096
 class Writer:
     """Commits what the pipeline made every few seconds, in a thread of its own; counts what it did."""
 
-    def __init__(self, store: Store, roots: tuple[str, ...]) -> None:
+    def __init__(self, store: Store, encoder: Callable[[], Encoder], roots: tuple[str, ...]) -> None:
         self._store = store
+        self._encoder = encoder  # the same at each call: that of the vectors which are added
         self._roots = roots
         self._new: set[str] = set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="clipkit-write")
@@ -106,7 +108,7 @@ class Writer:
         self, rows: list[ItemRow], vectors: list[Vectors], copies: list[Copy], unreadable: list[Unreadable]
     ) -> None:
         if rows:
-            self._store.write(rows, np.concatenate(vectors))
+            self._store.write(rows, np.concatenate(vectors), made_by=self._encoder())
             self.embedded += len(rows)
             self._count([row.id for row in rows])
         if copies:
@@ -116,7 +118,8 @@ class Writer:
             self.failures += [Failure(item.file.id, item.reason) for item in unreadable]
 
     def _commit_copies(self, copies: list[Copy]) -> None:
-        same = all_of("kind = 'image'", is_in("content_hash", {copy.content_hash for copy in copies}))
+        hashes = is_in("content_hash", {copy.content_hash for copy in copies})
+        same = all_of("kind = 'image'", hashes, self._store.has_vector())
         sources = self._store.items.read(self._store.items.schema.names, same)
         gone = {
             identity
@@ -130,8 +133,8 @@ class Writer:
             reused.moved_from + reused.copied_from,
             reused.moved["id"].to_pylist() + reused.copied["id"].to_pylist(),
         )
-        self._store.items.upsert(reused.moved)
-        self._store.items.upsert(reused.copied)
+        self._store.upsert(reused.moved)
+        self._store.upsert(reused.copied)
         self._move_captions(dict(zip(reused.moved_from, reused.moved["id"].to_pylist(), strict=True)))
         self._store.delete(id_in(reused.moved_from))
         self.moved_ids.update(reused.moved_from)
@@ -140,7 +143,7 @@ class Writer:
 
     def _move_captions(self, moves: dict[str, str]) -> None:
         captions = self._store.captions_of(moves, self._store.items.schema.names)
-        self._store.items.upsert(readdressed_captions(captions, moves))
+        self._store.upsert(readdressed_captions(captions, moves))
         self._store.items.delete_ids(captions["id"].to_pylist())
 
     def _has_vanished(self, identity: str) -> bool:

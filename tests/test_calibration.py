@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from clipkit import Collection, Query, calibration
 from clipkit.calibration import FALSE_SHARE, FEWEST, LEAST_SPREAD, Scale, cutoff, scale_of
 from clipkit.errors import InvalidInput
-from clipkit.places import database_uri
-from clipkit.store import ItemRow, Stamp, Store
+from clipkit.schema import ItemRow
 from clipkit.testing import FakeEncoder
 
 DIM = 32
@@ -29,12 +28,11 @@ def with_scores(scores: NDArray[np.float64], seed: int = 0) -> NDArray[np.float3
 def collection_of(db: Path, **kinds: NDArray[np.float64]) -> Collection:
     """Items image:0000 and so on, that have the given scores for `QUERY`."""
     encoder = FakeEncoder(DIM)
-    stamp = Stamp(encoder.name, encoder.dim, encoder.fingerprint, encoder.upright)
-    store = Store.create(database_uri(db), "default", stamp, [])
+    collection = Collection.create(db=db, encoder=encoder)
     for kind, scores in kinds.items():
         rows = [ItemRow(f"{kind}:{i:05}", kind, width=i) for i in range(len(scores))]  # type: ignore[arg-type]
-        store.write(rows, with_scores(scores))
-    return Collection(store, encoder, lambda: encoder)
+        collection._store.write(rows, with_scores(scores), made_by=encoder)
+    return collection
 
 
 def planted(n: int, right: int, seed: int = 0, above: float = 6.0) -> tuple[NDArray[np.float64], float]:
@@ -261,7 +259,8 @@ def test_changes_are_taken_into_account(db: Path) -> None:
     before = collection.cutoffs(QUERY)
     rows = [ItemRow(f"more:{i}", "image") for i in range(100)]
     other = Collection.open(db=db, encoder=FakeEncoder(DIM))
-    other._store.write(rows, with_scores(planted(100, 0, seed=1)[0] + 0.05))
+    more = with_scores(planted(100, 0, seed=1)[0] + 0.05)
+    other._store.write(rows, more, made_by=other.encoder)
     after = collection.cutoffs(QUERY)
     assert after == other.cutoffs(QUERY)
     assert after["image"] > before["image"] + 0.02
@@ -280,9 +279,9 @@ def test_of_many_items_a_sample_is_read(db: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(ids(collection.search(QUERY, min_score="auto"))) == [f"image:{i:05}" for i in range(3)]
     collection.delete(["image:01500"])
     assert collection.cutoffs(QUERY) == pytest.approx(first, abs=1e-3)
-    collection._store.write(
-        [ItemRow(f"more:{i}", "image") for i in range(1000)], with_scores(planted(1000, 0, seed=1)[0] + 0.05)
-    )
+    rows = [ItemRow(f"more:{i}", "image") for i in range(1000)]
+    more = with_scores(planted(1000, 0, seed=1)[0] + 0.05)
+    collection._store.write(rows, more, made_by=collection.encoder)
     assert collection.cutoffs(QUERY)["image"] > first["image"] + 0.01
     assert collection.cutoffs(QUERY) == Collection.open(db=db, encoder=FakeEncoder(DIM)).cutoffs(QUERY)
 

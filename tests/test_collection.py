@@ -160,7 +160,7 @@ def test_a_model_that_has_changed_is_refused_when_it_is_needed(
     collection.add_texts(["red"], ids=["a"])
     changed = FakeEncoder()
     changed.fingerprint = "fake-2-32"
-    monkeypatch.setattr(clipkit.collection, "load_encoder", lambda *_, **__: changed)
+    monkeypatch.setattr(clipkit.encoders, "load_encoder", lambda *_, **__: changed)
     opened = Collection.open(db=db)
     assert opened.count() == 1  # what needs no model still works
     for use in (lambda: opened.search("red"), lambda: opened.add_texts(["blue"]), lambda: opened.encoder):
@@ -745,7 +745,7 @@ def test_the_model_is_loaded_once_however_many_ask_for_it(
         loaded.append(FakeEncoder())
         return loaded[-1]
 
-    monkeypatch.setattr(clipkit.collection, "load_encoder", load)
+    monkeypatch.setattr(clipkit.encoders, "load_encoder", load)
     opened = Collection.open(db=db)
     assert opened.count() == 0
     assert loaded == []

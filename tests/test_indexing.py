@@ -137,7 +137,7 @@ def test_an_unchanged_folder_loads_no_model(photos: Path, tmp_path: Path) -> Non
     shutil.copytree(photos / "0", photos / "copies")
     again = Collection.open(db=tmp_path / "db")
     assert counts(again.index(photos)) == {"unchanged": 40, "added": 6}
-    assert again._encoder is None
+    assert again._model._encoder is None
 
 
 def test_a_changed_file_is_embedded_again_and_keeps_the_users_columns(
@@ -502,10 +502,10 @@ def test_a_model_that_cannot_be_had_is_not_the_files_fault(
     Collection.create(db=tmp_path / "db", encoder=FakeEncoder())
     collection = Collection.open(db=tmp_path / "db")
 
-    def no_network() -> FakeEncoder:
+    def no_network(*_: object, **__: object) -> FakeEncoder:
         raise ModelUnavailable("there is no network")
 
-    monkeypatch.setattr(collection, "_load", no_network)
+    monkeypatch.setattr(collection._model, "_load", no_network)
     with pytest.raises(ModelUnavailable, match="no network"):
         collection.index(photos)
     assert collection.failures() == []

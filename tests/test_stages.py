@@ -46,7 +46,7 @@ def table(rows: Stats) -> pa.Table:
 
 def items(rows: list[tuple[str, str, int]]) -> pa.Table:
     """Item rows of (id, content hash, rating) with the columns that matter here."""
-    from clipkit.store import BUILTIN_COLUMNS
+    from clipkit.schema import BUILTIN_COLUMNS
 
     columns = {name: pa.array([""] * len(rows)) for name in BUILTIN_COLUMNS}
     columns["id"] = pa.array([row[0] for row in rows])

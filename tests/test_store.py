@@ -22,7 +22,9 @@ from clipkit.errors import (
 )
 from clipkit.filters import id_in
 from clipkit.places import database_uri
-from clipkit.store import ItemRow, Stamp, Store, collection_names
+from clipkit.schema import ItemRow
+from clipkit.stamps import Stamp, Stamps
+from clipkit.store import Store, collection_names
 from clipkit.testing import FakeEncoder
 
 STAMP = Stamp("fake", 32, "fake-1-32", True)
@@ -52,7 +54,7 @@ def vectors(n: int, first: int = 0) -> Vectors:
 
 
 def write(store: Store, *rows: ItemRow) -> tuple[int, int]:
-    return store.write(rows, vectors(len(rows)))
+    return store.write(rows, vectors(len(rows)), made_by=FakeEncoder())
 
 
 def rows_of(store: Store, columns: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -85,7 +87,7 @@ def test_the_schema_on_disk_is_format_version_1(uri: str, store: Store) -> None:
             ("camera", "string", True),
             ("rating", "int64", True),
             ("tag", "string", True),
-            ("vector", "fixed_size_list<item: float>[32]", False),
+            ("vector", "fixed_size_list<item: float>[32]", True),
         ],
         "photos.thumbnails": [("id", "string", False), ("jpeg", "binary", False)],
         "photos.failures": [
@@ -106,8 +108,9 @@ def test_the_schema_on_disk_is_format_version_1(uri: str, store: Store) -> None:
 
 
 def test_the_metadata_on_disk_says_what_the_vectors_are(uri: str, store: Store) -> None:
-    assert lancedb.connect(uri).open_table("photos").schema.metadata == {
-        b"clipkit.format_version": b"1",
+    schema = lancedb.connect(uri).open_table("photos").schema
+    assert schema.metadata == {b"clipkit.format_version": b"1"}
+    assert schema.field("vector").metadata == {
         b"clipkit.encoder": b"fake",
         b"clipkit.dim": b"32",
         b"clipkit.fingerprint": b"fake-1-32",
@@ -118,28 +121,33 @@ def test_the_metadata_on_disk_says_what_the_vectors_are(uri: str, store: Store) 
 
 @pytest.mark.parametrize("stamp", [STAMP, replace(STAMP, upright=False, encoder="ViT-ü/x", dim=7)])
 def test_a_stamp_comes_back_from_its_metadata(stamp: Stamp) -> None:
-    metadata = {key.encode(): value.encode() for key, value in stamp.to_metadata().items()}
-    assert Stamp.from_metadata(metadata, "here") == stamp
+    assert Stamp.from_field(stamp.field()) == stamp
+
+
+def schema_of(*, version: str = "1", lacking: str = "") -> pa.Schema:
+    """That of a collection, perhaps without one of its keys."""
+    field = STAMP.field()
+    metadata = {key: value for key, value in field.metadata.items() if key != f"clipkit.{lacking}".encode()}
+    fields = [pa.field("id", pa.string()), field.with_metadata(metadata)]
+    said = None if lacking == "format_version" else {"clipkit.format_version": version}
+    return pa.schema(fields, metadata=said)
 
 
 def test_another_format_version_is_refused_with_both_and_the_way_out() -> None:
-    metadata = {key.encode(): value.encode() for key, value in STAMP.to_metadata().items()}
-    metadata[b"clipkit.format_version"] = b"2"
     with pytest.raises(
         CollectionMismatch,
         match=r"^here has format version 2; this clipkit reads and writes 1\. .*the clipkit that made it",
     ):
-        Stamp.from_metadata(metadata, "here")
+        Stamps.of(schema_of(version="2"), "here")
 
 
 @pytest.mark.parametrize("key", ["format_version", "encoder", "dim", "fingerprint", "upright"])
 def test_a_stamp_that_lacks_something_is_none_of_ours(key: str) -> None:
-    metadata = {name.encode(): value.encode() for name, value in STAMP.to_metadata().items()}
-    del metadata[f"clipkit.{key}".encode()]
+    assert Stamps.of(schema_of(), "here").stamp == STAMP
     with pytest.raises(CollectionMismatch, match=r"^here is a LanceDB table, but not a clipkit collection"):
-        Stamp.from_metadata(metadata, "here")
+        Stamps.of(schema_of(lacking=key), "here")
     with pytest.raises(CollectionMismatch, match="does not say which model made it"):
-        Stamp.from_metadata(None, "here")
+        Stamps.of(pa.schema([]), "here")
 
 
 def test_the_encoder_that_made_the_vectors_is_accepted_under_any_name() -> None:
@@ -302,7 +310,8 @@ def test_rows_are_inserted_then_updated(store: Store) -> None:
 
 def test_vectors_are_stored_bit_by_bit(store: Store) -> None:
     rows = vectors(5)
-    store.write([text(f"{i}", rating=i % 2) if i else text("0") for i in range(5)], rows)
+    items = [text(f"{i}", rating=i % 2) if i else text("0") for i in range(5)]
+    store.write(items, rows, made_by=FakeEncoder())
     stored = store.items.read(["id", "vector"]).sort_by("id")
     np.testing.assert_array_equal(np.stack(stored["vector"].to_numpy(zero_copy_only=False)), rows)
 

@@ -19,7 +19,7 @@ from clipkit import Collection, Query
 from clipkit.cli import main
 from clipkit.errors import InvalidInput
 from clipkit.reports import Progress
-from clipkit.store import ItemRow
+from clipkit.schema import ItemRow
 from clipkit.tuning import Tuning, trials
 
 DIM = 32
@@ -55,7 +55,8 @@ def small() -> Any:
 def filled(db: Path, vectors: Vectors) -> Collection:
     """A collection of images with these vectors, by number."""
     made = Collection.create(db=db, encoder="fake")  # of 32 dimensions
-    made._store.write([ItemRow(id=f"{i}", kind="image") for i in range(len(vectors))], vectors)
+    rows = [ItemRow(id=f"{i}", kind="image") for i in range(len(vectors))]
+    made._store.write(rows, vectors, made_by=made.encoder)
     return made
 
 
@@ -135,7 +136,7 @@ def test_texts_are_the_stored_ones_or_those_that_are_given(small: Any, tmp_path:
     vectors = clustered(ROWS)
     collection = filled(tmp_path, vectors)
     rows = [ItemRow(id=f"{i}", kind="text", text="x") for i in range(500)]
-    collection._store.write(rows, vectors[:500])
+    collection._store.write(rows, vectors[:500], made_by=collection.encoder)
     assert collection.tune(0.5, sample=ROWS).queries == {"image": 40, "text": 40}
     given = collection.tune(0.5, sample=SAMPLE, texts=["red", "blue"])
     assert given.queries == {"image": 40, "text": 2}

@@ -16,6 +16,7 @@ import typer
 
 from clipkit.cli import (
     adding,
+    changing,
     evaluating,
     keeping,
     machine,
@@ -50,6 +51,11 @@ register(app, keeping.status)
 register(app, keeping.delete, filters=True)
 register(app, keeping.export, filters=True)
 register(app, tuning.tune, model=True)
+register(app, changing.reindex, model=True)
+register(app, changing.snapshot)
+register(app, changing.snapshots)
+register(app, changing.restore)
+register(app, changing.changes)
 register(app, showing.demo, collection=False, model=True)
 register(app, evaluating.evaluate, collection=False, model=True)
 register(app, machine.models, collection=False)

@@ -95,7 +95,7 @@ def delete(
     found = _stored(collection, ids) if ids else []
     count = len(found) if ids else collection.count(where=where)
     if count and not yes:
-        _ask(f"Delete {plural(count, 'item')} from {collection.name!r}?")
+        ask(f"Delete {plural(count, 'item')} from {collection.name!r}?")
     deleted = 0
     if count:
         deleted = collection.delete(found) if where is None else collection.delete_where(where)
@@ -120,7 +120,7 @@ def _stored(collection: Collection, given: list[str]) -> list[str]:
     )
 
 
-def _ask(question: str) -> None:
+def ask(question: str) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InvalidInput("there is no terminal to ask on: say --yes if you are sure")
     typer.confirm(question, abort=True, err=True)

@@ -40,6 +40,17 @@ class Options:
     local_only: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`load_encoder` with a device and a precision that stay the same from one model to the next."""
+
+    device: str | None = None
+    precision: str | None = None
+
+    def __call__(self, spec: str, *, upright: bool = True) -> Encoder:
+        return load_encoder(spec, device=self.device, precision=self.precision, upright=upright)
+
+
 def load_encoder(
     spec: str | None = None,
     *,

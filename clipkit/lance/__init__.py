@@ -1,11 +1,12 @@
 """Lance tables: the only room that imports lancedb, and the only one that knows its errors."""
 
+from clipkit.lance import snapshots
 from clipkit.lance.database import Database
 from clipkit.lance.fulltext import FullText, Words
 from clipkit.lance.plans import Built, Kind, Plan
 from clipkit.lance.table import Table
 from clipkit.lance.upkeep import index_pays_from
-from clipkit.lance.vectors import ROUNDING, VectorColumn
+from clipkit.lance.vectors import ROUNDING, VectorColumn, with_vectors
 
 __all__ = [
     "ROUNDING",
@@ -18,4 +19,6 @@ __all__ = [
     "VectorColumn",
     "Words",
     "index_pays_from",
+    "snapshots",
+    "with_vectors",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -68,22 +68,27 @@ class Table:
 
         def merge() -> Any:
             builder = self.handle.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            return builder.use_index(False).execute(rows)
+            return builder.use_index(False).execute(rows, on_bad_vectors="null")  # which null ones are to it
 
         done = self.write(merge)
         self._committed(done.version)
         return done.num_inserted_rows, done.num_updated_rows
 
-    def update(self, rows: pa.Table) -> int:
+    def update(self, rows: pa.Table, *, unless_changed: Sequence[str] = ()) -> int:
         """The number of known rows that were given these values; unknown ids are passed over.
 
-        Columns that `rows` lack are kept as they are. Ids in `rows` are unique.
+        Columns that `rows` lack are kept as they are. Ids in `rows` are unique. A row of which one of the
+        columns `unless_changed` is no longer as in `rows` is passed over, too: that is decided in the commit
+        itself, so nothing that another process wrote meanwhile is lost.
         """
         if rows.num_rows == 0:
             return 0
+        same = "(target.{0} = source.{0} OR (target.{0} IS NULL AND source.{0} IS NULL))"
+        condition = " AND ".join(same.format(column) for column in unless_changed) or None
 
         def merge() -> Any:
-            return self.handle.merge_insert("id").when_matched_update_all().use_index(False).execute(rows)
+            builder = self.handle.merge_insert("id").when_matched_update_all(where=condition)
+            return builder.use_index(False).execute(rows, on_bad_vectors="null")
 
         done = self.write(merge)
         self._committed(done.version)
@@ -144,6 +149,17 @@ class Table:
 
     def add_columns(self, fields: Sequence[pa.Field]) -> None:
         self.write(lambda: self.handle.add_columns(pa.schema(fields)))
+
+    def drop_columns(self, names: Sequence[str]) -> None:
+        """Drop columns, and free their space: so all rows are written again."""
+        self.write(lambda: self.handle.drop_columns(list(names)))
+        self.write(lambda: self.handle.update(values_sql={"id": "id"}))
+        self.optimize()
+
+    def annotate(self, column: str, metadata: Mapping[str, str]) -> None:
+        """Set keys of the metadata of a column: one commit, which readers see wholly or not at all."""
+        change = {"path": column, "metadata": dict(metadata)}
+        self.write(lambda: self.handle.update_field_metadata(change))
 
     def size_bytes(self) -> int:
         """The data of the newest version, in bytes."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clipkit.encoder import batched
@@ -47,6 +48,11 @@ class Reach:
 EXACT = Reach()
 
 
+def with_vectors(rows: pa.Table, column: str) -> pa.Table:
+    """Those of `rows` that have a vector there: while a collection changes its model, some may lack one."""
+    return rows.filter(pc.is_valid(rows[column]))
+
+
 class VectorColumn:
     """A column of unit vectors, with an index once its table is so large that one pays."""
 
@@ -75,17 +81,19 @@ class VectorColumn:
             found = self._search(vector, k, all_of(where, only), columns, EXACT)
         return found.sort_by([("score", "descending"), ("id", "ascending")]).slice(0, k)
 
-    def read(self, where: str) -> tuple[list[str], NDArray[np.float32]]:
-        """The ids that pass `where`, (n), and their vectors, (n, dim), in the same order."""
-        stored = self._table.read(["id", self.column], where)
+    def read(self, where: str | None) -> tuple[list[str], NDArray[np.float32]]:
+        """The ids that pass `where` and have a vector, (n), and these, (n, dim), in the same order."""
+        stored = with_vectors(self._table.read(["id", self.column], where), self.column)
         column = stored[self.column].combine_chunks()
         vectors = column.flatten().to_numpy(zero_copy_only=False)
         return stored["id"].to_pylist(), vectors.reshape(len(column), column.type.list_size)
 
     def scored(self, vector: NDArray[np.float32], ids: Iterable[str], *, columns: Sequence[str]) -> pa.Table:
-        """The rows of these ids, in no order, with a float32 column `score`, exact even beside an index."""
+        """The rows of these ids that have a vector, in no order, with a float32 column `score`, exact even
+        beside an index."""
         pages = [self._table.read([*columns, self.column], id_in(page)) for page in batched(ids, 10_000)]
         rows = pa.concat_tables(pages or [self._table.read([*columns, self.column], "false")])
+        rows = with_vectors(rows, self.column)
         stored = rows[self.column].combine_chunks().flatten().to_numpy().reshape(-1, len(vector))  # (n, dim)
         # each row summed alone: a matrix product gives equal rows scores that differ in the last bit
         scores = np.clip((stored.astype(np.float64) * vector).sum(axis=1), -1.0, 1.0).astype(np.float32)

@@ -50,6 +50,7 @@ def recommend(
         return hits
     ids = [hit.id for hit in hits]
     stored = collection.to_arrow(columns=["id", "vector"], where=id_in(ids))
+    stored = stored.filter(stored["vector"].is_valid())
     place = {identity: at for at, identity in enumerate(stored["id"].to_pylist())}
     there = [at for at, identity in enumerate(ids) if identity in place]
     vectors = np.stack(stored["vector"].to_numpy())[[place[ids[at]] for at in there]]

@@ -46,6 +46,7 @@ def read_rows(collection: Collection, kind: Kind, where: str | None, columns: Se
     parts = [collection.to_arrow(columns=names, where="false")]
     done = 0
     for batch in collection.batches(columns=[*names, "vector"], where=condition, batch_size=_PAGE):
+        batch = batch.filter(batch["vector"].is_valid())  # a new model may lack some still
         batch = batch.slice(0, len(vectors) - done)  # others may have added items since they were counted
         rows = batch.column("vector").flatten().to_numpy().reshape(-1, collection.dim)
         vectors[done : done + len(rows)] = rows

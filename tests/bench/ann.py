@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit import Collection
-from clipkit.store import ItemRow
+from clipkit.schema import ItemRow
 from clipkit.testing import FakeEncoder
 from clipkit.tuning import trials
 
@@ -92,7 +92,8 @@ def write(collection: Collection, vectors: Vectors, name: str, *, at_once: int) 
     for start in range(0, len(vectors), at_once):
         page = vectors[start : start + at_once]
         ids = [f"{name}{i}" for i in range(start, start + len(page))]
-        collection._store.write([ItemRow(id=identity, kind="image") for identity in ids], page)
+        rows = [ItemRow(id=identity, kind="image") for identity in ids]
+        collection._store.write(rows, page, made_by=collection.encoder)
 
 
 def searched(collection: Collection, queries: Vectors, times: int) -> str:

@@ -25,7 +25,7 @@ from clipkit.images import thumbnail
 from clipkit.neighbours import clusters, duplicates, outliers, recommend
 from clipkit.neighbours.nearest import exact_scores, nearest
 from clipkit.neighbours.rows import read_rows
-from clipkit.store import ItemRow
+from clipkit.schema import ItemRow
 from clipkit.testing import FakeEncoder
 
 DIM = 512
@@ -62,7 +62,7 @@ def fill(db: Path, rows: int) -> None:
             )
             for at in range(start, min(start + BATCH, rows))
         ]
-        collection._store.write(items, vectors[start : start + BATCH])
+        collection._store.write(items, vectors[start : start + BATCH], made_by=collection.encoder)
 
 
 def run(db: str, what: str) -> None:
