@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from clipkit import Collection
+from clipkit.stamps import Stamp
 from clipkit.testing import FakeEncoder
 from tests.pictures import draw, draw_folder
 
@@ -155,3 +156,110 @@ def test_two_indexers_and_two_searchers_lose_and_double_nothing(tmp_path: Path) 
     alone.index(folder)
     assert contents(shared) == contents(alone)
     assert shared.count() == 2000
+
+
+# --- a change of model
+
+REINDEXER = """
+import sys
+import time
+import clipkit.reindexing
+from clipkit import Collection
+from clipkit.testing import FakeEncoder
+
+class Slow(FakeEncoder):
+    def encode_pixels(self, pixels):
+        global left
+        left -= 1
+        time.sleep(0.02 if left > 0 else 1e6)  # the end of its time: it is killed before it is done
+        return super().encode_pixels(pixels)
+
+left = float(sys.argv[2])
+clipkit.reindexing.COMMIT_SECONDS = 0.01
+clipkit.reindexing.COMMIT_SHARE = 1e9  # after every batch: what it waits for at its end is stored
+clipkit.reindexing.ENCODE_BATCH = 8
+collection = Collection.open(db=sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+report = collection.reindex(Slow(48), sample=5)
+print("embedded", report.embedded, flush=True)
+"""
+
+FOLLOWER = """
+import sys
+from clipkit import Collection
+from clipkit.testing import COLOURS
+
+collection = Collection.open(db=sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+searches, after = 0, 0
+while after < 3:
+    for colour in list(COLOURS)[:4]:
+        hits = collection.search(colour, k=20, kind="image")
+        # a picture of the colour scores 0.970 by either model, another one 0: across models neither would
+        assert hits and all(abs(hit.score - 0.970143) < 1e-4 or abs(hit.score) < 1e-4 for hit in hits)
+        assert hits[0].score > 0.9
+        searches += 1
+    after += collection.encoder_name == "fake:48"
+print("searches", searches, flush=True)
+"""
+
+WRITER = """
+import sys
+import time
+from clipkit import Collection
+
+collection = Collection.open(db=sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+writes = 0
+while collection.encoder_name == "fake":
+    collection.add_texts([f"red {writes}", f"blue {writes}"], ids=["a", "b"])
+    writes += 1
+    time.sleep(0.05)
+print("writes", writes, flush=True)
+"""
+
+
+def lacking(collection: Collection) -> int:
+    """How many pictures have no vector of the new model yet."""
+    column = Stamp.of(FakeEncoder(48)).column
+    store = collection._store
+    if column not in store.stamps.by_column:
+        return store.items.count("kind = 'image'")
+    return len(store.lacking("kind = 'image'", column))
+
+
+def test_a_reindex_killed_three_times_fails_no_search_and_ends_right(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    draw_folder(folder, 240)
+    collection = Collection.create(db=tmp_path / "db", encoder="fake")
+    collection.index(folder)
+    collection.add_texts(["red", "blue"], ids=["a", "b"])
+    searcher, other, writer = start([FOLLOWER, FOLLOWER, WRITER], collection.db)
+    left = [lacking(collection)]
+    for _ in range(3):
+        (child,) = start([REINDEXER], collection.db, 8)  # of the 30 batches
+        while lacking(collection) > left[-1] - 24:
+            assert child.poll() is None, child.communicate()
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        left.append(lacking(collection))
+    assert left == sorted(set(left), reverse=True)
+    assert left[-1] > 0
+    assert collection.encoder_name == "fake"
+    (child,) = start([REINDEXER], collection.db, "inf")
+    finish(child)
+    for process in (searcher, other, writer):
+        what, how_many = finish(process).split()
+        assert (what in ("searches", "writes"), int(how_many) > 0) == (True, True)
+
+    collection.reindex("fake:48", sample=0)  # what the writer may have added in the moment of the switch
+    undisturbed = Collection.create(db=tmp_path / "undisturbed", encoder="fake:48")
+    undisturbed.index(folder)
+    texts = collection.to_arrow(where="kind = 'text'").sort_by("id")["text"].to_pylist()
+    undisturbed.add_texts(texts, ids=["a", "b"])
+    assert collection.encoder_name == "fake:48"
+    assert contents(collection) == contents(undisturbed)
