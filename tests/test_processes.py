@@ -231,6 +231,7 @@ def lacking(collection: Collection) -> int:
     return len(store.lacking("kind = 'image'", column))
 
 
+@pytest.mark.timeout(600)  # eight processes
 def test_a_reindex_killed_three_times_fails_no_search_and_ends_right(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     draw_folder(folder, 240)
