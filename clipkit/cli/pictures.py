@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 COLUMNS, ROWS = 18, 6  # the most character cells that a picture takes: half as wide again as high
-ANSWER_SECONDS = 2.0  # a terminal far away answers late; one that does not know the last question never
+ANSWER_SECONDS = 4.0  # a terminal far away answers late; one that does not know the last question never
 
 # Two questions: kitty's, whether it shows pictures (other terminals overlook it), and what every terminal
 # answers, its attributes, so that there is an end to wait for.
