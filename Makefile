@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # What the tests use beside a plain installation.
-EXTRAS := heif,pandas,learn,xmp
+EXTRAS := heif,pandas,learn,xmp,terminal
 
 .PHONY: help check test demo clean
 

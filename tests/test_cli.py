@@ -11,7 +11,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,9 +29,9 @@ from pyarrow import feather
 from clipkit.cli import app, main
 from clipkit.collection import Collection
 from clipkit.testing import FakeEncoder
+from tests.terminal import IN_A_PROCESS, Terminal
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-IN_A_PROCESS = [sys.executable, "-m", "clipkit"]
 RED_SCORE = "0.970"  # of the text red against a red picture, see FakeEncoder
 
 
@@ -719,49 +718,6 @@ def test_names_that_are_not_utf8_pass_through(
     assert search().endswith(b"caf\xe9 [1] .png\n")
     assert search(encoding="ascii").endswith(b"caf\\udce9 [1] .png\n")
     assert json.loads(search("--json"))["hits"][0]["id"].startswith("file://")
-
-
-class Terminal:
-    """A command that runs on a terminal of its own; its output arrives in `seen`."""
-
-    def __init__(self, *arguments: object) -> None:
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:
-            os.environ.update(TERM="xterm-256color", COLUMNS="200")
-            os.execv(sys.executable, [*IN_A_PROCESS, *map(str, arguments)])
-        self.seen = ""
-
-    def __enter__(self) -> Terminal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def wait_for(self, pattern: str, seconds: float = 60) -> str:
-        """What matched in the output."""
-        deadline = time.monotonic() + seconds
-        while not (match := re.search(pattern, self.seen)):
-            assert time.monotonic() < deadline, f"{pattern!r} has not come: {self.seen!r}"
-            assert self._read(), f"{pattern!r} did not come: {self.seen!r}"
-        return match[0]
-
-    def type(self, keys: str) -> None:
-        os.write(self._fd, keys.encode())
-
-    def wait(self) -> int:
-        """The exit code."""
-        while self._read():
-            pass
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-    def _read(self) -> bool:
-        select.select([self._fd], [], [], 60)
-        try:
-            data = os.read(self._fd, 65536)
-        except OSError:  # how Linux says that the other side is closed
-            return False
-        self.seen += data.decode(errors="replace")
-        return bool(data)
 
 
 def test_a_terminal_gets_a_bar_and_a_table(pictures: Path) -> None:

@@ -88,6 +88,7 @@ DOORS = {
     "rich": {"cli"},
     "safetensors": {"encoders.weights", "probe"},
     "sklearn": {"probe"},
+    "textual_image": {"cli"},
     "torch": {"cli", "encoders.devices", "encoders.openclip", "encoders.weights"},
     "typer": {"cli"},
 }

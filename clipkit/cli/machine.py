@@ -35,6 +35,7 @@ EXTRAS = {
     "learn": ("sklearn", "training classifiers from examples"),
     "xmp": ("lxml", "tags in XMP sidecars"),
     "pandas": ("pandas", "data frames"),
+    "terminal": ("textual_image", "thumbnails on a terminal"),
 }
 
 

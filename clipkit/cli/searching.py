@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clipkit.cli import pictures
 from clipkit.cli.output import note, print_json, print_paths, print_table
 from clipkit.cli.session import Session
 
@@ -31,6 +33,9 @@ _MinScore = Annotated[
         metavar="SCORE",
         help="Only hits with at least this score, -1 to 1; auto: with what stands out for this query.",
     ),
+]
+_Show = Annotated[
+    bool, typer.Option("--show", help="Show pictures as thumbnails, if this is a terminal that can.")
 ]
 
 
@@ -55,6 +60,7 @@ def search(
     print0: Annotated[
         bool, typer.Option("--print0", "-0", help="Print paths, each followed by a NUL, for xargs -0.")
     ] = False,
+    show: _Show = False,
 ) -> None:
     """Find the pictures and texts that are nearest to a query.
 
@@ -67,7 +73,9 @@ def search(
     parsed = Query.parse(" ".join(query))
     _note_file_as_text(parsed)
     wanted = KindChoice.image if (paths or print0) and kind is None else kind
-    hits = session.open().search(
+    shown = pictures.are_wanted(show and not (session.json or paths or print0))
+    collection = session.open()
+    hits = collection.search(
         parsed,
         k=k,
         kind=wanted.value if wanted else None,
@@ -80,7 +88,7 @@ def search(
     elif paths or print0:
         print_paths([hit_path(hit) for hit in hits if hit.uri], separator="\0" if print0 else "\n")
     else:
-        _print_hits(hits)
+        _print_hits(hits, collection.thumbnails([hit.id for hit in hits]) if shown else None)
 
 
 def describe(
@@ -88,6 +96,7 @@ def describe(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture; - reads it from stdin.")],
     k: _K = 5,
     min_score: _MinScore = None,
+    show: _Show = False,
 ) -> None:
     """Find the texts of the collection that fit a picture best.
 
@@ -95,9 +104,12 @@ def describe(
 
     Example: clipkit describe cat.jpg -k 3
     """
+    from clipkit.images import THUMBNAIL_EDGE, open_image, thumbnail
     from clipkit.query import Query
 
-    query = Query.image(sys.stdin.buffer.read() if str(image) == "-" else image)
+    from_file = str(image) != "-"
+    shown = pictures.are_wanted(show and from_file and not session.json)
+    query = Query.image(image if from_file else sys.stdin.buffer.read())
     collection = session.open()
     hits = collection.search(query, k=k, kind="text", where=session.where, min_score=_score(min_score))
     if session.json:
@@ -106,6 +118,10 @@ def describe(
     if not hits and not collection.count(kind="text"):
         note(f"the collection has no texts to choose from; add some:\n  {session.again('add-texts')} FILE")
         return
+    if shown:
+        pictures.print_pictures(
+            ("image",), [(str(image),)], [thumbnail(open_image(image, reduce_to=THUMBNAIL_EDGE))]
+        )
     _print_hits(hits)
 
 
@@ -120,12 +136,17 @@ def _score(given: str | None) -> float | Literal["auto"] | None:
         ) from None
 
 
-def _print_hits(hits: Hits) -> None:
+def _print_hits(hits: Hits, thumbnails: Mapping[str, bytes] | None = None) -> None:
     if not hits:
         least = " and ".join(f"{score:.3f} for {kind}s" for kind, score in hits.cutoffs.items())
         note(f"nothing found above the automatic cut-off, {least}" if least else "nothing found")
         return
-    print_table(("score", "what"), [(f"{hit.score:.3f}", hit_shown(hit)) for hit in hits], right=("score",))
+    rows = [(f"{hit.score:.3f}", hit_shown(hit)) for hit in hits]
+    if thumbnails is None:
+        print_table(("score", "what"), rows, right=("score",))
+    else:
+        shown = [thumbnails.get(hit.id) for hit in hits]
+        pictures.print_pictures(("score", "what"), rows, shown, right=("score",))
 
 
 def _documents(hits: Hits) -> dict[str, object]:
