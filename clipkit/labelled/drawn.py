@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from clipkit import sketch
 from clipkit.errors import InvalidInput
 from clipkit.labelled.rows import Labelled, Row, Truth
 
@@ -28,6 +27,8 @@ def open_drawn(name: str) -> Labelled:
 
 
 def _rows(n: int, held_out: bool) -> Iterator[Row]:
+    from clipkit import sketch  # a world of modules, which whoever indexes a folder has no use for
+
     for seed in range(n):
         scene = sketch.scene(seed, held_out=held_out)
         truth = Truth(captions=(sketch.caption(scene),))
