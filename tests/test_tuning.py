@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from dataclasses import asdict
@@ -274,3 +275,14 @@ def test_a_file_of_searches_that_cannot_be_used_is_told(
     code, _, err = run(capsys, "tune", "--db", tmp_path / "db", "--queries", tmp_path / "none.txt")
     assert code == 1
     assert "No such file" in err
+
+
+def test_the_command_line_keeps_lance_quiet_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LANCEDB_LOG", "info")
+    run(capsys, "--version")
+    assert os.environ["LANCEDB_LOG"] == "info"
+    monkeypatch.delenv("LANCEDB_LOG")
+    run(capsys, "--version")
+    assert os.environ["LANCEDB_LOG"] == "error"

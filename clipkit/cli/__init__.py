@@ -85,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code after running the command line `arguments`, by default those of the process."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     survive_any_text()
+    # Lance warns of what is in order: commits that are tried again, partitions that are new to an index.
+    os.environ.setdefault("LANCEDB_LOG", "error")
     try:
         # A query such as "- people" is no option, whatever it begins with: no option has a blank in it.
         code = typer.main.get_command(app)(

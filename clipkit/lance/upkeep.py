@@ -11,7 +11,7 @@ from clipkit.reports import IndexStatus
 
 INDEX_FROM_ROWS = 50_000  # an exact scan of 512 dimensions takes up to 0.3 s there, an index 0.01 s
 GROWN = 4  # times the rows that it was trained on: its partitions are then too large, and too few
-MOST_SEGMENTS = 16  # each `optimize` that finds new rows adds one, and each costs a search about 0.3 ms
+MOST_SEGMENTS = 16  # an `optimize` that finds new rows may add one; each costs a search about 0.3 ms
 TAIL_ROWS = 10_000  # rows outside the index, all of which a search scans: 13 ms with 512 dimensions
 TAIL_SHARE = 0.05  # of the rows inside: so that a large table gets few segments
 
