@@ -52,12 +52,13 @@ class Store:
         self.uri = database.uri
         self.name = name
         self.items = items
+        current = self.stamps.current  # before a table is made beside one that is none of ours
         self._columns: dict[str, VectorColumn] = {}
         self.words = FullText(items, without=("id", "kind", "image_id", "content_hash", "camera"))
         self.thumbnails = _opened(database, f"{name}.thumbnails", THUMBNAILS)
         self.failures = _opened(database, f"{name}.failures", FAILURES)
         self.sources = _opened(database, f"{name}.sources", SOURCES)
-        self.vectors_in(self.stamps.current)  # so that its index is looked after, even if nobody searches
+        self.vectors_in(current)  # so that its index is looked after, even if nobody searches
 
     @classmethod
     def create(cls, uri: str, name: str, stamp: Stamp, columns: Sequence[pa.Field]) -> Store:

@@ -149,7 +149,8 @@ def test_another_model_is_refused_with_both_and_the_way_out(
     with pytest.raises(
         CollectionMismatch,
         match=r"'default' holds vectors of fake \(32 dimensions\), which those of fake:64 \(64\) cannot be "
-        r"compared with\. Open it without naming a model, or use another collection for fake:64",
+        r"compared with\. Open it without naming a model, change its model with reindex, or use another "
+        "collection for fake:64",
     ):
         Collection.open(db=db, encoder=other)
 
@@ -638,7 +639,7 @@ def test_a_parquet_file_holds_every_column_of_every_item(filled: Collection, tmp
     target.write_bytes(b"what was there before")
     assert filled.to_parquet(target) == 12
     assert pq.read_table(target).sort_by("id").equals(filled.to_arrow().sort_by("id"))
-    assert pq.read_schema(target).metadata[b"clipkit.encoder"] == b"fake"
+    assert pq.read_schema(target).field("vector").metadata[b"clipkit.encoder"] == b"fake"
     assert filled.to_parquet(str(target), where="Rating = 5") == 5
     assert pq.read_table(target).num_rows == 5
     assert filled.to_parquet(target, where="false") == 0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import clipkit.lance.vectors
+import clipkit.lance.upkeep
 import clipkit.reindexing
 from clipkit import Collection, Query
 from clipkit.comparison import compare_models
@@ -423,7 +423,7 @@ def test_exports_show_one_vector_under_one_name(filled: Collection, tmp_path: Pa
 
 
 def test_an_index_is_there_before_the_switch(filled: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clipkit.lance.vectors, "INDEX_FROM_ROWS", 20)
+    monkeypatch.setattr(clipkit.lance.upkeep, "INDEX_FROM_ROWS", 20)
     filled.optimize()
     filled.reindex("fake:48", sample=0)
     column = Stamp.of(FakeEncoder(48)).column
