@@ -11,6 +11,17 @@ Then recall@1 of MODEL (bundled) for three kinds of queries, each about one pict
 by meaning only, by words only, by both, and by both with the rule for common words switched off. Names
 only in the text tell nothing to a model of pictures, so `words` and `both` are about what people do look for,
 not about a good model. The last column is the median time of a query, all kinds together.
+
+With 500 scenes and the bundled model, which was trained on such scenes and captions:
+
+    recall@1, %                   meaning     name    mixed
+    meaning only                    100.0      0.0     99.0
+    words only                       57.0    100.0     89.0
+    both                             83.0    100.0     99.0
+    both, every word counts          67.0    100.0     93.0
+
+So where the model knows all that a query says, words cost: captions that share more of them with the query
+overtake the right picture. Ranking the words by BM25, as a first version did, gave 80% for meaning.
 """
 
 from __future__ import annotations
