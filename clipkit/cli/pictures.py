@@ -62,7 +62,7 @@ def print_pictures(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2, 1, 0))
+    table = Table.grid(padding=(0, 2, 1, 0), pad_edge=True)  # without its edge, pictures would touch
     table.add_column(width=COLUMNS)
     for column in columns:
         table.add_column(justify="right" if column in right else "left", overflow="fold")
