@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Where bytecode is not kept, each of the many processes that the tests start compiles torch anew: 5 s.
+export PYTHONDONTWRITEBYTECODE :=
 # What the tests use beside a plain installation.
 EXTRAS := heif,pandas,learn,xmp,terminal
 

@@ -220,7 +220,7 @@ def test_a_cosine_lies_between_its_ends(value: float) -> None:
 
 @pytest.mark.parametrize("value", [-1.1, 1.0000001, float("nan"), float("inf"), "0.5", True, None])
 def test_what_is_no_cosine_is_refused(value: Any) -> None:
-    with pytest.raises(InvalidInput, match="a cosine similarity from -1 to 1, not "):
+    with pytest.raises(InvalidInput, match="a cosine similarity from -1 to 1, or 'auto', not "):
         cosine(value)
 
 

@@ -215,7 +215,7 @@ FULL = header(
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF", "ignore:Truncated File", "ignore:Metadata Warning")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.integers(6, len(FULL) - 1), st.integers(0, 255)), max_size=8),
     st.integers(6, len(FULL)),

@@ -270,7 +270,7 @@ def test_a_reduced_picture_is_upright_too() -> None:
     assert np.array_equal(array_of(picture.image), TURNED[6](lying))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 100), st.sampled_from(["JPEG", "PNG"]))
 def test_the_shorter_edge_keeps_twice_the_pixels_asked_for(
     width: int, height: int, reduce_to: int, format: str
@@ -517,7 +517,7 @@ def survives(data: bytes) -> None:
 
 
 @quiet_pillow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_damaged_files_raise_nothing_but_image_errors(data: st.DataObject) -> None:
     damaged = bytearray(SAMPLES[data.draw(st.sampled_from(sorted(SAMPLES)))])
@@ -531,7 +531,7 @@ def test_damaged_files_raise_nothing_but_image_errors(data: st.DataObject) -> No
 
 
 @quiet_pillow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(SAMPLES)), st.integers(2, 40), st.binary(max_size=120))
 def test_nonsense_behind_a_true_beginning_raises_nothing_but_image_errors(
     name: str, length: int, rest: bytes

@@ -223,7 +223,7 @@ def test_a_filter_that_fails_on_a_row_is_no_storage_error(five: Table, where: st
 def test_no_filter_reaches_out_of_its_parentheses(five: Table) -> None:
     """Whatever passes as a filter, a condition beside it still binds."""
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.text(alphabet="()'\"`-/*\n n=1OR;$", max_size=12))
     @example("true) OR (true")
     @example("true)) OR ((true")

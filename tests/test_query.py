@@ -160,13 +160,13 @@ parts = st.builds(
 queries = st.builds(Query, st.lists(parts, min_size=1, max_size=4).map(tuple))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(queries)
 def test_the_written_form_reads_back(query: Query) -> None:
     assert Query.parse(str(query)) == query
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(tricky | st.text())
 def test_any_line_either_parses_or_points_inside_itself(line: str) -> None:
     column = 0
