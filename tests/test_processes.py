@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,29 @@ print("searches", searches, flush=True)
 """
 
 
+# A child whose parent was killed would search for ever, for nobody.
+NOT_ALONE = """
+import os, threading, time
+
+def leave_with_the_parent(parent):
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+threading.Thread(target=leave_with_the_parent, args=(os.getppid(),), daemon=True).start()
+"""
+
+started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_child_behind() -> Iterator[None]:
+    yield
+    while started:
+        with started.pop() as child:
+            child.kill()
+
+
 def start(scripts: Sequence[str], *arguments: object) -> list[subprocess.Popen[str]]:
     """A process for each script, all of them set off together once every one is ready.
 
@@ -64,7 +87,7 @@ def start(scripts: Sequence[str], *arguments: object) -> list[subprocess.Popen[s
     """
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", script, *map(str, arguments)],
+            [sys.executable, "-c", NOT_ALONE + script, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -72,6 +95,7 @@ def start(scripts: Sequence[str], *arguments: object) -> list[subprocess.Popen[s
         )
         for script in scripts
     ]
+    started.extend(children)
     for child in children:
         assert child.stdout is not None
         line = child.stdout.readline()
