@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
 from clipkit.filters import all_of, id_in
 from clipkit.reports import Comparison
@@ -23,8 +21,8 @@ def compare_models(store: Store, one: str, other: str, *, sample: int = COMPARED
     |A & B| / max(|A|, |B|), with |A| and |B| up to 10. The sample is the same in each run.
     """
     both = all_of(store.has_vector(one), store.has_vector(other))
-    images = _sampled(store, all_of(both, "kind = 'image'"), sample)
-    texts = _sampled(store, all_of(both, "kind = 'text'"), sample)
+    images = _sampled(store, (one, other), all_of(both, "kind = 'image'"), sample)
+    texts = _sampled(store, (one, other), all_of(both, "kind = 'text'"), sample)
     among = all_of(both, "kind = 'image'")
     alike, across = (_overlaps(store, (one, other), queries, among) for queries in (images, texts))
     unlike = sorted({**alike, **across}.items(), key=lambda pair: (pair[1], pair[0]))[:UNLIKE_SHOWN]
@@ -37,30 +35,30 @@ def compare_models(store: Store, one: str, other: str, *, sample: int = COMPARED
     )
 
 
-def _sampled(store: Store, where: str | None, size: int) -> list[str]:
+def _sampled(store: Store, columns: tuple[str, str], where: str | None, size: int) -> pa.Table:
+    """The ids of up to `size` items with their vectors in both columns, read at once: others may write."""
     ids = sorted(store.items.read(["id"], where)["id"].to_pylist())
     chosen = np.random.default_rng(0).permutation(len(ids))[:size]
-    return [ids[at] for at in sorted(chosen)]
+    drawn = all_of(where, id_in(ids[at] for at in chosen))
+    return store.items.read(["id", *dict.fromkeys(columns)], drawn).sort_by("id")
 
 
 def _overlaps(
-    store: Store, columns: tuple[str, str], queries: Sequence[str], where: str | None
+    store: Store, columns: tuple[str, str], queries: pa.Table, where: str | None
 ) -> dict[str, float]:
     """overlap@10 by query, for those that have neighbours."""
     found = {}
-    vectors = [store.vectors_of(queries, column) for column in columns] if queries else []
-    for identity, pair in zip(queries, zip(*vectors, strict=True), strict=False):
-        others = all_of(where, f"NOT ({id_in([identity])})")
-        nearest = [
-            _nearest(store, column, vector, others) for column, vector in zip(columns, pair, strict=True)
-        ]
-        if nearest[0]:
-            found[identity] = len(nearest[0] & nearest[1]) / max(map(len, nearest))
+    for row in queries.to_pylist():
+        others = all_of(where, f"NOT ({id_in([row['id']])})")
+        one, other = (_nearest(store, column, row[column], others) for column in columns)
+        if one:
+            found[row["id"]] = len(one & other) / max(len(one), len(other))
     return found
 
 
-def _nearest(store: Store, column: str, vector: NDArray[np.float32], where: str | None) -> set[str]:
-    found = store.vectors_in(column).nearest(vector, DEPTH, where=where, columns=["id"])
+def _nearest(store: Store, column: str, vector: list[float], where: str | None) -> set[str]:
+    query = np.asarray(vector, np.float32)
+    found = store.vectors_in(column).nearest(query, DEPTH, where=where, columns=["id"])
     return set(found["id"].to_pylist())
 
 

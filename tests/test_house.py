@@ -79,7 +79,7 @@ DOORS = {
     "pillow_heif": {"images"},
     "platformdirs": {"places"},
     "pyarrow": {
-        *("adding", "archives", "captioning", "cells", "cli", "collection", "columns"),
+        *("adding", "archives", "captioning", "cells", "cli", "collection", "columns", "comparison"),
         *("describing", "descriptions", "hits", "hybrid", "indexing", "labelled", "lance"),
         *("neighbours", "parquet", "reindexing", "schema", "searching", "snapshots", "stages"),
         *("stamps", "store", "tuning"),
