@@ -129,10 +129,10 @@ class ReindexReport:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A named version of a collection: when its items were written last, and how many there are."""
+    """A named version of a collection: when it was taken, and how many items it has."""
 
     name: str
-    written_at: datetime
+    taken_at: datetime
     items: int
 
 

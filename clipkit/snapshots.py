@@ -32,20 +32,21 @@ def take(store: Store, name: str) -> Snapshot:
             f"{name!r} cannot name a snapshot: it takes up to 100 letters, digits, '-' and '_', starts with "
             f"a letter or digit, and is not {NOW!r} or 'main'"
         )
-    if name in snapshots.versions(store.items):
+    if name in _names(store):
         raise InvalidInput(f"there is a snapshot {name!r} already: delete it, or take another name")
-    for table in store.tables:
-        snapshots.take(table, name)
+    with snapshots.held(store.tables):
+        for table in store.tables:
+            if name in snapshots.names(table):  # of one that was interrupted
+                snapshots.drop(table, name)
+            snapshots.take(table, name)
     return next(found for found in listed(store) if found.name == name)
 
 
 def listed(store: Store) -> list[Snapshot]:
-    """All snapshots, the oldest version first."""
-    times = snapshots.written_at(store.items)
-    versions = sorted(snapshots.versions(store.items).items(), key=lambda pair: (pair[1], pair[0]))
-    return [
-        Snapshot(name, times[version], snapshots.at(store.items, name).count()) for name, version in versions
-    ]
+    """All snapshots, the oldest first."""
+    kept = ((name, snapshots.at(store.items, name)) for name in _names(store))
+    found = [Snapshot(name, snapshots.taken_at(items), items.count()) for name, items in kept]
+    return sorted(found, key=lambda each: (each.taken_at, each.name))
 
 
 def restore(store: Store, name: str) -> str:
@@ -57,16 +58,16 @@ def restore(store: Store, name: str) -> str:
     undo = f"before-restore-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     take(store, undo)
     for table in reversed(store.tables):
-        if name in snapshots.versions(table):
-            snapshots.restore(table, name)
+        snapshots.restore(table, name)
     return undo
 
 
 def delete(store: Store, name: str) -> None:
     """Give up a snapshot, and free its space. Raises InvalidInput for a name that is not there."""
-    _checked(store, name)
-    for table in reversed(store.tables):  # the items last: while they have it, it can be deleted again
-        if name in snapshots.versions(table):
+    if not any(name in snapshots.names(table) for table in store.tables):
+        _checked(store, name)
+    for table in store.tables:
+        if name in snapshots.names(table):
             snapshots.drop(table, name)
             table.optimize()
 
@@ -136,8 +137,13 @@ def _thumbnails(store: Store, name: str, ids: list[str]) -> dict[str, bytes]:
     return dict(zip(rows["id"].to_pylist(), rows["jpeg"].to_pylist(), strict=True))
 
 
+def _names(store: Store) -> set[str]:
+    """The snapshots that all tables have; one that some lack was interrupted."""
+    return set[str].intersection(*(snapshots.names(table) for table in store.tables))
+
+
 def _checked(store: Store, name: str) -> None:
-    there = snapshots.versions(store.items)
+    there = _names(store)
     if name not in there:
         hint = did_you_mean(str(name), there) or "There is none yet: take one first."
         raise InvalidInput(f"there is no snapshot {name!r}. {hint}")

@@ -9,6 +9,7 @@ import pytest
 
 from clipkit import Collection
 from clipkit.cli import main
+from clipkit.lance import snapshots
 from tests.pictures import draw_folder
 
 
@@ -34,7 +35,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def filled(tmp_path: Path, own_home: Path) -> Collection:
+def filled(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Collection:
+    monkeypatch.setattr(snapshots, "SETTLE_S", 0.0)  # nobody else cleans up
     collection = Collection.create(encoder="fake")
     draw_folder(tmp_path / "photos", 12)
     collection.index(tmp_path / "photos")

@@ -11,6 +11,7 @@ from moto.server import ThreadedMotoServer
 
 from clipkit import Collection
 from clipkit.errors import StorageError
+from clipkit.lance import snapshots
 from clipkit.testing import FakeEncoder
 from tests.pictures import draw_folder
 
@@ -53,6 +54,25 @@ def test_a_bucket_is_used_like_a_folder(bucket: str, tmp_path: Path) -> None:
     again.optimize()
     assert collection.count() == 30
     assert Collection.names(bucket) == ["default"]
+
+
+def test_models_and_versions_change_in_a_bucket(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "SETTLE_S", 0.0)  # nobody else cleans up
+    draw_folder(tmp_path / "photos", 10)
+    collection = Collection.create("changing", db=bucket, encoder="fake")  # moto keeps what others made
+    collection.index(tmp_path / "photos")
+    collection.snapshot("small")
+    assert collection.reindex("fake:48").switched
+    collection.add_texts(["red"], ids=["word"])
+    collection.drop_old_vectors()
+    assert collection.search("red", k=1)[0].id == "word"
+    collection.restore("small")
+    assert (collection.count(), collection.encoder_name) == (10, "fake")
+    assert collection.search("red", k=1)[0].score > 0.9
+    collection.delete_snapshot("small")
+    assert [each.items for each in collection.snapshots()] == [11]
 
 
 def test_a_bucket_out_of_reach_is_a_storage_error(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

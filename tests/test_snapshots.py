@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +11,17 @@ import pytest
 
 from clipkit import Collection
 from clipkit.errors import InvalidInput
+from clipkit.lance import snapshots
 from clipkit.lance.table import SMALL_FILES
 from clipkit.testing import FakeEncoder
 from tests.pictures import draw, draw_folder
+
+
+@pytest.fixture(autouse=True)
+def nobody_cleans_up(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no other process does, a snapshot need not wait for those that are at it."""
+    if "beside_others" not in request.node.name:
+        monkeypatch.setattr(snapshots, "SETTLE_S", 0.0)
 
 
 def ids(collection: Collection) -> list[str]:
@@ -22,13 +34,14 @@ def data_files(collection: Collection, table: str = "default") -> int:
 
 def test_a_snapshot_says_what_it_keeps(collection: Collection) -> None:
     collection.add_texts(["red", "blue"], ids=["a", "b"])
+    began = datetime.now(UTC)
     taken = collection.snapshot("first")
     collection.add_texts(["green"], ids=["c"])
     collection.snapshot("second")
     assert (taken.name, taken.items) == ("first", 2)
     assert [(each.name, each.items) for each in collection.snapshots()] == [("first", 2), ("second", 3)]
     assert collection.snapshots()[0] == taken
-    assert taken.written_at <= collection.snapshots()[1].written_at
+    assert began <= taken.taken_at <= collection.snapshots()[1].taken_at <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "now", "main", "a/b", "x" * 101])
@@ -49,6 +62,59 @@ def test_a_name_that_is_taken_or_unknown_is_an_error_with_a_way_out(collection: 
             action("sprng")
     with pytest.raises(InvalidInput, match="no snapshot 'summer'"):
         collection.changes("spring", "summer")
+
+
+def test_a_snapshot_is_of_what_others_have_written_last(collection: Collection) -> None:
+    other = Collection.open(db=collection.db)
+    for i in range(3):
+        other.add_texts(["red"], ids=[f"{i}"])
+        assert collection.snapshot(f"at-{i}").items == i + 1
+    other.restore("at-0")
+    assert ids(collection) == ["0"]
+
+
+def test_a_snapshot_is_whole_beside_others_that_write_and_clean_up(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cleaning up that began before it was taken must not pull its files away."""
+    stop = threading.Event()
+
+    def disturb(what: Callable[[Collection, int], object]) -> None:
+        other, turn = Collection.open(db=collection.db), 0
+        while not stop.is_set():
+            what(other, turn)
+            turn += 1
+
+    with ThreadPoolExecutor(3) as pool:
+        others = [
+            pool.submit(disturb, lambda other, turn: other.add_texts([f"w{turn}"], ids=[f"{turn % 50}"])),
+            pool.submit(disturb, lambda other, _: other._store.items.optimize()),
+            pool.submit(disturb, lambda other, _: other._store.items.optimize()),
+        ]
+        try:
+            taken = [collection.snapshot(f"s{i}") for i in range(3)]
+        finally:
+            stop.set()
+        for other in others:
+            other.result()
+    monkeypatch.setattr(snapshots, "SETTLE_S", 0.0)
+    collection.optimize()
+    assert collection.snapshots() == taken
+    for each in taken:
+        kept = snapshots.at(collection._store.items, each.name).read(["id", "text", "vector"])
+        assert kept.num_rows == each.items
+        collection.restore(each.name)
+        assert collection.to_arrow(columns=["id", "text", "vector"]).sort_by("id") == kept.sort_by("id")
+
+
+def test_a_snapshot_that_was_interrupted_is_none_and_its_name_is_free(collection: Collection) -> None:
+    collection.add_texts(["red"], ids=["a"])
+    snapshots.take(collection._store.items, "half")
+    assert collection.snapshots() == []
+    with pytest.raises(InvalidInput, match="no snapshot 'half'"):
+        collection.restore("half")
+    collection.add_texts(["blue"], ids=["b"])
+    assert collection.snapshot("half").items == 2
 
 
 def test_what_was_deleted_and_changed_comes_back_whole(collection: Collection, tmp_path: Path) -> None:
@@ -74,6 +140,25 @@ def test_what_was_deleted_and_changed_comes_back_whole(collection: Collection, t
     assert collection.thumbnails(ids(collection)) == pictures
     assert collection.failures() == failures != []
     assert collection.columns == {}
+
+
+def test_what_was_empty_is_empty_again(collection: Collection, tmp_path: Path) -> None:
+    """Lance keeps no version without rows: neither of the items here, nor of the unreadable files."""
+    collection.snapshot("nothing")
+    collection.add_texts(["red"], ids=["a"])
+    collection.snapshot("one")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    collection.index(tmp_path / "broken.jpg")
+    collection.optimize()
+    assert len(collection.failures()) == 1
+    collection.restore("one")
+    assert (ids(collection), collection.failures()) == (["a"], [])
+    undo = collection.restore("nothing")
+    collection.optimize()
+    assert ids(collection) == []
+    assert [each.items for each in collection.snapshots()] == [0, 1, 1, 1]
+    collection.restore(undo)
+    assert collection.search("red", k=1)[0].id == "a"
 
 
 def test_a_restore_is_undone_by_restoring_what_was_before(collection: Collection) -> None:

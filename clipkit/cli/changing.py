@@ -188,8 +188,8 @@ def snapshots(session: Session) -> None:
     if session.json:
         print_json({"snapshots": [asdict(each) for each in found]})
         return
-    rows = [(each.name, f"{each.written_at:%Y-%m-%d %H:%M}", str(each.items)) for each in found]
-    print_table(("snapshot", "last written", "items"), rows, right=("items",))
+    rows = [(each.name, f"{each.taken_at:%Y-%m-%d %H:%M}", str(each.items)) for each in found]
+    print_table(("snapshot", "taken", "items"), rows, right=("items",))
     if not found:
         note(f"there is none; to take one:  {session.again('snapshot')} NAME")
 

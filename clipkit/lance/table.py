@@ -20,6 +20,8 @@ SMALL_FILES = 32  # data files, or old versions, that a small table may have bef
 ROWS_PER_FILE = 5_000  # a large table may have one file per so many rows: bounds what a merge rewrites
 COMMITS_BETWEEN_CHECKS = 16
 CLEAN_AFTER = timedelta(milliseconds=1)  # old versions serve no one here: readers retry on a newer one
+NEVER_SO_OLD = timedelta(days=36_500)
+HELD_UNTIL = "clipkit.held_until"  # in the metadata of the id; seconds since 1970
 PATIENCE_S = 10.0  # how long a read is retried while other processes change the table beneath it
 CONTENTION_S = 300.0  # how long a write is, while others are faster; Lance itself gives up after 30 s
 
@@ -187,10 +189,21 @@ class Table:
                 index.build()
         try:
             with self._writing:
-                self.patiently(lambda: self.handle.optimize(cleanup_older_than=CLEAN_AFTER))
+                self.patiently(lambda: self.handle.optimize(cleanup_older_than=NEVER_SO_OLD))
+                self.patiently(self._clean)
         except StorageError as error:
             if not is_conflict(error.__cause__):  # if so, another process is doing this very work
                 raise
+
+    def hold(self, seconds: float) -> None:
+        """Let no process that looks from now on drop old versions, for so many seconds; 0 ends it."""
+        self.annotate("id", {HELD_UNTIL: str(time.time() + seconds if seconds else 0.0)})
+
+    def _clean(self) -> None:
+        """Drop old versions, unless they are held. All is merged already: that can take long, this not."""
+        until = (self.handle.schema.field("id").metadata or {}).get(HELD_UNTIL.encode(), b"0")
+        if float(until) <= time.time():
+            self.handle.optimize(cleanup_older_than=CLEAN_AFTER)
 
     def _committed(self, version: int) -> None:
         """Look after every so many writes whether the table needs compaction.
