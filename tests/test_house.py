@@ -64,6 +64,7 @@ ROOMS = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 
 # Each package from outside, and the rooms that may import it.
 DOORS = {
+    "clipkit_web": {"cli"},  # only where `clipkit ui` runs
     "huggingface_hub": {"encoders.hub"},
     "lancedb": {"lance"},
     "numpy": {
