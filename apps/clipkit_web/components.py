@@ -7,6 +7,7 @@ Values are JSON. The scripts build elements and set their text, never markup, so
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,24 @@ _SHARED = (_STATIC / "shared.js").read_text(encoding="utf-8")
 def widget(
     script: str, value: Any = None, *, calls: Sequence[Callable[..., Any]] = (), visible: bool = True
 ) -> gr.HTML:
-    """The component that `static/SCRIPT.js` draws; `calls` are functions that it may call."""
+    """The component that `static/SCRIPT.js` draws. It may call `calls` by their names, with one object."""
     return gr.HTML(
         value,
         html_template=f'<div class="ck-{script}"></div>',
         js_on_load=_SHARED + (_STATIC / f"{script}.js").read_text(encoding="utf-8"),
-        server_functions=list(calls) or None,
+        server_functions=[_function(call) for call in calls] or None,
         elem_id=f"ck-{script}",
         elem_classes="ck",
         apply_default_css=False,
         visible=True if visible else "hidden",
     )
+
+
+def _function(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`call` as a function of its own: Gradio puts a mark on it, which a method cannot have."""
+
+    @wraps(call)
+    def function(asked: Any) -> Any:
+        return call(asked)
+
+    return function

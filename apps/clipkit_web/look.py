@@ -70,7 +70,8 @@ def _place(latitude: float | None, longitude: float | None) -> str | None:
 
 def _size(known: Any) -> str | None:
     sides = f"{known['width']} × {known['height']}" if known.get("width") else ""
-    weight = f"{known['size_bytes'] / 1e6:.1f} MB" if known.get("size_bytes") else ""
+    count = known.get("size_bytes") or 0
+    weight = f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB" if count else ""
     return " · ".join(filter(None, (sides, weight))) or None
 
 

@@ -9,6 +9,7 @@ import gradio as gr
 
 from clipkit.errors import ClipkitError
 from clipkit_web.components import STYLE
+from clipkit_web.describe_tab import DescribeTab
 from clipkit_web.form import Form
 from clipkit_web.search_tab import SearchTab
 from clipkit_web.site import Site
@@ -31,8 +32,11 @@ def build(site: Site) -> gr.Blocks:
             )
             dark = gr.Button("◐", elem_id="ck-dark", min_width=40, scale=0)
         dark.click(None, js=_DARK, api_visibility="private")
-        with gr.Tabs(elem_id="ck-tabs"), gr.Tab("Search", id="search"):
-            search = SearchTab(site)
+        with gr.Tabs(elem_id="ck-tabs"):
+            with gr.Tab("Search", id="search"):
+                search = SearchTab(site)
+            with gr.Tab("Describe", id="describe"):
+                DescribeTab(site, which)
 
         def load(request: gr.Request) -> list[Any]:
             link = str(request.query_params or "")

@@ -77,7 +77,7 @@ class SearchTab:
         cut = widget("cut")
         status = gr.Markdown(elem_id="ck-status")
         gallery = widget("gallery")
-        close = widget("look", calls=[self._details, self._why])
+        close = widget("look", calls=[self.details, self.why])
         return Shown(address, box, asked, status, cut, gallery, close, filters)
 
     def _filters(self) -> dict[str, Any]:
@@ -208,6 +208,7 @@ class SearchTab:
             told = asking.advice(site, collection, form, answer)
         except ClipkitError as error:
             return self._refused(form, error)
+        autos = {kind: score for kind, score in answer.cutoffs.items() if form.wanted in (None, kind)}
         gallery = {
             "collection": collection.name,
             "link": str(form),
@@ -221,7 +222,7 @@ class SearchTab:
             {"link": str(form), "replace": replace_link},
             self._parts(form, collection),
             asking.explained(answer, form),
-            {"cut": form.cut, "autos": answer.cutoffs},
+            {"cut": form.cut, "autos": autos},
             gallery,
         ]
 
@@ -263,10 +264,10 @@ class SearchTab:
 
     # --- what the look asks for
 
-    def _details(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def details(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         return _told(look.details, self._site, asked)
 
-    def _why(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def why(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         return _told(look.why, self._site, asked)
 
 

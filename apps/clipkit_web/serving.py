@@ -100,8 +100,10 @@ def _listener(host: str, port: int | None) -> socket.socket:
 
 def _has_screen() -> bool:
     """Whether a browser would have a window: on a terminal alone, one would take the terminal over."""
-    return os.name == "nt" or os.uname().sysname == "Darwin" or bool(
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return (
+        os.name == "nt"
+        or os.uname().sysname == "Darwin"
+        or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     )
 
 

@@ -26,7 +26,7 @@ function chip(part) {
 function render() {
   const { parts = [], good = 0, bad = 0, asks, shared } = value();
   const marks = good + bad > 0 &&
-    make("div", { class: "ck-chip" }, `👍 ${good}  👎 ${bad}`,
+    make("div", { class: "ck-chip" }, `✓ ${good} good, ✗ ${bad} bad`,
       make("button", { type: "button", "aria-label": "forget the marks", onclick: () => tell("forget") }, "×"));
   const link = make("button", { type: "button", class: "ck-quiet", onclick: async (event) => {
     const address = location.href;

@@ -59,15 +59,16 @@ function render() {
   asked = Math.min(asked, cards.length - 1);
   const grid = make("div", { class: "ck-grid" });
   const next = new Map();
-  let divided = false;
+  let divided = cards.every((card) => card.below); // where nothing stands out, nothing is set apart
+  const all = divided;
   for (const card of cards) {
-    if (card.below && !divided && card !== cards[0])
+    if (card.below && !divided)
       grid.append(make("div", { class: "ck-divider" }, "from here on nothing stands out"));
     divided ||= card.below;
     const old = shown.get(card.id);
     const made = old || figure(card);
     if (old) made.querySelector("figcaption").replaceChildren(...caption(card).filter(Boolean));
-    made.classList.toggle("ck-below", card.below);
+    made.classList.toggle("ck-below", card.below && !all);
     made.classList.toggle("ck-good", good.includes(card.id));
     made.classList.toggle("ck-bad", bad.includes(card.id));
     next.set(card.id, made);

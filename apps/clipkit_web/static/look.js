@@ -96,8 +96,8 @@ function buttons(known) {
     button("similar", "s", () => act("similar")),
     button("more like this", "", () => act("add")),
     button("less like this", "", () => act("less")),
-    button("👍 good", "g", () => mark("good"), pressed("good")),
-    button("👎 bad", "b", () => mark("bad"), pressed("bad")),
+    button("✓ good", "g", () => mark("good"), pressed("good")),
+    button("✗ bad", "b", () => mark("bad"), pressed("bad")),
     button("copy path", "c", (event) => copy(known.path, event)),
     image && make("a", { href: picture(collection, "file", known.id), download: known.name }, "download"),
     button(known.hidden ? "show again" : "hide", "h", () => {
