@@ -9,15 +9,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow.compute as pc
+from clipkit.fetching import fetch_picture
+from clipkit.hiding import visible
+from clipkit.refining import refined
 
 from clipkit import Collection, Query
 from clipkit.errors import InvalidInput
-from clipkit.fetching import fetch_picture
 from clipkit.filters import all_of, id_in
 from clipkit.folders import id_to_path
-from clipkit.hiding import visible
 from clipkit.hits import Hit, Kind
-from clipkit.refining import refined
 from clipkit.searching import kind_is
 from clipkit_web.form import Form
 from clipkit_web.site import Site

@@ -7,9 +7,10 @@ import io
 from datetime import datetime
 from typing import Any
 
+from clipkit.explain import contributions, heat
+
 from clipkit import Collection, Query
 from clipkit.errors import ClipkitError
-from clipkit.explain import contributions, heat
 from clipkit.folders import id_to_path
 from clipkit.hits import Hit, Item
 from clipkit.images import open_image

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from clipkit.hiding import hide, unhide
 
 from clipkit import Collection
 from clipkit.errors import ClipkitError
-from clipkit.hiding import hide, unhide
 from clipkit_web import asking, look
 from clipkit_web.choices import Choices, choices
 from clipkit_web.components import widget
