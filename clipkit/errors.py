@@ -4,7 +4,8 @@
     ├── InvalidInput            ValueError         a value that cannot be used: which, and what would do
     │   ├── QueryError                             a query string that does not parse; points at the character
     │   ├── FilterError                            a `where=` that the table cannot evaluate
-    │   └── ImageError          OSError            a file or value that is not a readable image
+    │   ├── ImageError          OSError            a file or value that is not a readable image
+    │   └── FetchError          OSError            a URL from which no picture may or can be fetched
     ├── MissingExtra            ImportError        a feature whose packages are not installed
     ├── ModelError                                 a model that cannot be had
     │   ├── UnknownModel        LookupError        no model goes by that name
@@ -62,6 +63,13 @@ class ImageError(InvalidInput, OSError):
     """A file or value cannot be read as an image."""
 
     def __str__(self) -> str:  # OSError's own would print (errno, text) pairs
+        return str(self.args[0])
+
+
+class FetchError(InvalidInput, OSError):
+    """A URL from which no picture may be fetched, or none can be."""
+
+    def __str__(self) -> str:
         return str(self.args[0])
 
 

@@ -40,7 +40,7 @@ PUBLIC = (
 FLOORS = (
     ("__init__",),
     ("errors", "reports"),
-    ("cells", "colours", "exif", "files", "fusion", "queryline", "sketch"),
+    ("cells", "colours", "exif", "fetching", "files", "fusion", "queryline", "sketch"),
     ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
     ("images", "parquet", "encoders.sources"),
     ("encoder", "folders", "sidecars"),
