@@ -146,10 +146,22 @@ class Query:
         `stored` gives the stored vectors of items by their ids, one row each, in order. Texts are embedded
         in one batch, images in another. Raises InvalidInput if a vector does not fit or the parts cancel.
         """
+        total, _ = self._sum(encoder, stored)
+        return np.asarray(total / np.linalg.norm(total), np.float32)
+
+    def length(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> float:
+        """The length of the weighted sum of the parts, before `resolve` normalises it. Raises as it does."""
+        total, scale = self._sum(encoder, stored)
+        return float(np.linalg.norm(total)) * scale
+
+    def _sum(
+        self, encoder: Encoder, stored: Callable[[list[str]], Vectors]
+    ) -> tuple[NDArray[np.float64], float]:
+        """The weighted sum of the parts, (dim,), divided by the number beside it: the largest weight."""
         rows = np.empty((len(self.parts), encoder.dim), np.float64)
         for what, embed in (
             ("text", encoder.encode_texts),
-            ("image", lambda images: encoder.encode_images([_expanded(image) for image in images])),
+            ("image", lambda images: encoder.encode_images([expanded(image) for image in images])),
             ("vector", lambda vectors: _given(vectors, encoder.dim)),
             ("id", stored),
         ):
@@ -160,10 +172,9 @@ class Query:
         largest = float(np.abs(weights).max()) or 1.0  # scaled by it, sums of huge weights stay finite
         weights = weights / largest
         total = weights @ rows  # (dim,)
-        norm = float(np.linalg.norm(total))
-        if norm <= _CANCELLED * float(np.abs(weights).sum()):
+        if float(np.linalg.norm(total)) <= _CANCELLED * float(np.abs(weights).sum()):
             raise InvalidInput(f"the parts of the query cancel each other, so no direction is left: {self}")
-        return np.asarray(total / norm, np.float32)
+        return total, largest
 
 
 def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> Vectors:
@@ -187,8 +198,8 @@ def _given(vectors: list[tuple[float, ...]], dim: int) -> Vectors:
     return np.asarray(rows / largest, np.float32)
 
 
-def _expanded(image: ImageInput) -> ImageInput:
-    # No shell expands the ~ in image:~/cat.jpg
+def expanded(image: ImageInput) -> ImageInput:
+    """`image`, the ~ that a path begins with made a folder: in image:~/cat.jpg no shell did it."""
     if isinstance(image, str) and image.startswith("~") and not Path(image).exists():
         return os.path.expanduser(image)  # Path's raises where there is no such user
     return image

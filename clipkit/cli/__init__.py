@@ -16,6 +16,7 @@ import typer
 
 from clipkit.cli import (
     adding,
+    albums,
     changing,
     evaluating,
     keeping,
@@ -51,7 +52,16 @@ register(app, tagging.train, model=True)
 register(app, tagging.classify, collection=False, model=True)
 register(app, keeping.status)
 register(app, keeping.delete, filters=True)
+register(app, keeping.hide)
 register(app, keeping.export, filters=True)
+album = typer.Typer(
+    name="album", help="Albums: searches with a name, which fill themselves.", no_args_is_help=True
+)
+register(album, albums.save, model=True, filters=True)
+register(album, albums.show, model=True)
+register(album, albums.list_)
+register(album, albums.delete)
+app.add_typer(album)
 register(app, tuning.tune, model=True)
 register(app, changing.reindex, model=True)
 register(app, changing.snapshot)
