@@ -9,15 +9,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow.compute as pc
-from clipkit.fetching import fetch_picture
-from clipkit.hiding import visible
-from clipkit.refining import refined
 
 from clipkit import Collection, Query
 from clipkit.errors import InvalidInput
+from clipkit.fetching import fetch_picture
 from clipkit.filters import all_of, id_in
 from clipkit.folders import id_to_path
+from clipkit.hiding import visible
 from clipkit.hits import Hit, Kind
+from clipkit.refining import refined
 from clipkit.searching import kind_is
 from clipkit_web.form import Form
 from clipkit_web.site import Site
@@ -66,7 +66,18 @@ def condition(site: Site, collection: Collection, form: Form) -> str | None:
 
 
 def question(site: Site, collection: Collection, form: Form) -> Query | None:
-    """The query of a form; None if it only has filters. Raises QueryError and InvalidInput."""
+    """The query of a form, refined by its marks; None if it only has filters.
+
+    Raises QueryError and InvalidInput.
+    """
+    asked = typed(site, form)
+    if form.good or form.bad:
+        return refined(collection, asked, good=form.good, bad=form.bad)
+    return asked
+
+
+def typed(site: Site, form: Form) -> Query | None:
+    """The query of a form without its marks; None if there is none. Raises QueryError and InvalidInput."""
     parts = []
     if form.q.strip():
         parts += [_at_hand(site, part) for part in Query.parse(form.q).parts]
@@ -74,10 +85,7 @@ def question(site: Site, collection: Collection, form: Form) -> Query | None:
         parts += (upload.weight * Query.image(site.uploads.picture(upload.name))).parts
     for item in form.item:
         parts += (item.weight * Query.item(item.name)).parts
-    asked = Query(tuple(parts)) if parts else None
-    if form.good or form.bad:
-        return refined(collection, asked, good=form.good, bad=form.bad)
-    return asked
+    return Query(tuple(parts)) if parts else None
 
 
 def _at_hand(site: Site, part: Any) -> Any:
@@ -152,7 +160,7 @@ def _things(form: Form, count: int) -> str:
     return noun if count == 1 else f"{noun}s"
 
 
-def advice(site: Site, collection: Collection, form: Form, answer: Answer) -> Sequence[str]:
+def advice(site: Site, collection: Collection, answer: Answer) -> Sequence[str]:
     """What to do where nothing was found: sentences, none if there are hits."""
     if answer.cards:
         return ()

@@ -125,7 +125,7 @@ class Form:
             raise InvalidInput(f"the cut-off is a score from -1 to 1 or auto, not {self.cut!r}") from None
 
     def condition(self, columns: Mapping[str, str]) -> str | None:
-        """The SQL of all filters; `columns` are the collection's own, with their types. Raises FilterError."""
+        """The SQL of all filters; `columns` are the collection's own and their types. Raises FilterError."""
         return filters.all_of(
             filters.since(self.since) if self.since.strip() else None,
             filters.until(self.until) if self.until.strip() else None,

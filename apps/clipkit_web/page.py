@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from clipkit.errors import ClipkitError
+from clipkit_web.albums_tab import AlbumsTab
 from clipkit_web.components import STYLE
 from clipkit_web.describe_tab import DescribeTab
 from clipkit_web.form import Form
@@ -32,9 +32,16 @@ def build(site: Site) -> gr.Blocks:
             )
             dark = gr.Button("◐", elem_id="ck-dark", min_width=40, scale=0)
         dark.click(None, js=_DARK, api_visibility="private")
-        with gr.Tabs(elem_id="ck-tabs"):
+        with gr.Tabs(elem_id="ck-tabs") as tabs:
             with gr.Tab("Search", id="search"):
                 search = SearchTab(site)
+
+            def show(form: Form) -> list[Any]:
+                return [gr.Tabs(selected="search"), *search.opened(str(form))]
+
+            into = [tabs, *search.shown.all]
+            with gr.Tab("Albums", id="albums") as tab:
+                albums = AlbumsTab(site, which, show, into)
             with gr.Tab("Describe", id="describe"):
                 DescribeTab(site, which)
 
@@ -43,10 +50,11 @@ def build(site: Site) -> gr.Blocks:
             return [_collections(site, link), *search.opened(link)]
 
         def switch(name: str) -> list[Any]:
-            return search.opened(str(replace(Form(), collection=name or "")))
+            return search.opened(str(Form(collection=name or "")))
 
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         page.load(load, None, [which, *search.shown.all], **quiet)
+        tab.select(albums.shown, which, albums.list, **quiet)
         which.input(switch, which, search.shown.all, **quiet)
     page.queue(default_concurrency_limit=AT_ONCE)
     return page

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from clipkit.hiding import hide, unhide
 
 from clipkit import Collection
 from clipkit.errors import ClipkitError
+from clipkit.hiding import hide, unhide
 from clipkit_web import asking, look
+from clipkit_web.albums_tab import save
 from clipkit_web.choices import Choices, choices
 from clipkit_web.components import widget
 from clipkit_web.form import MOST, PAGE, Form
 from clipkit_web.site import Site
 
 WEIGHT_OF_ADDED = 0.5  # of a hit that is added to a query: it bends the query, and does not replace it
-_FRESH = ("clear", "go")  # what somebody does that sets the box and the filters, too
+_FRESH = ("clear", "go", "similar")  # what somebody does that sets the box and the filters, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class SearchTab:
             **quiet,
         )
         acting = [shown.asked.input, shown.cut.input, shown.gallery.input, shown.look.input]
-        gr.on([*acting, shown.address.input], self._acted, inputs, shown.all, **quiet)
+        gr.on([*acting, shown.address.input], self._acted, shown.address, shown.all, **quiet)
 
     # --- what happens
 
@@ -136,19 +137,17 @@ class SearchTab:
             return [*self._refused(form, error), gr.skip()]
         return [*self.answered(form), {"text": form.q, "files": []}]
 
-    def _acted(self, event: gr.EventData, address: Any, box: Any, *filters: Any) -> list[Any]:
+    def _acted(self, event: gr.EventData, address: Any) -> list[Any]:
         """Somebody pressed something on a hit, on a part of the query, on the cut-off, or went back."""
         data = event._data or {}
         action = data.get("action")
-        form = Form()
         try:
-            form = Form.read(_link(address))
-            form = self._after(form, action, data)
+            form = self._after(Form.read(_link(address)), action, data)
         except ClipkitError as error:
-            return [*self._refused(form, error), *([gr.skip()] * (1 + len(filters)))]
+            gr.Warning(str(error))  # the hits stay: what was pressed did not work, the question does
+            return [gr.skip()] * len(self.shown.all)
         answers = self.answered(form, replace_link=action == "more")
-        fresh = action in (*_FRESH, "similar")
-        return [*answers, *(self._set(form) if fresh else [gr.skip()] * (1 + len(filters)))]
+        return [*answers, *(self._set(form) if action in _FRESH else self._kept_as_set())]
 
     def _after(self, form: Form, action: str | None, data: Mapping[str, Any]) -> Form:
         """The form after something was pressed."""
@@ -173,11 +172,18 @@ class SearchTab:
             case "hide" | "unhide":
                 (hide if action == "hide" else unhide)(self._site.collection(form.collection), [name])
                 return form
+            case "save":
+                saved = save(self._site, form, name, again=bool(data.get("again")))
+                gr.Info(f"Saved as the album {saved.name}: it is among the albums, and fills itself.")
+                return form
             case "clear":
                 return Form(collection=form.collection)
             case "go":
                 return Form.read(str(data.get("link") or ""))
         return form
+
+    def _kept_as_set(self) -> list[Any]:
+        return [gr.skip()] * (1 + len(self.shown.filters))
 
     def _kept(self, file: str) -> str:
         """The key of a dropped picture, whose file goes at once."""
@@ -205,7 +211,7 @@ class SearchTab:
         try:
             answer = asking.ask(site, form)
             collection = site.collection(form.collection)
-            told = asking.advice(site, collection, form, answer)
+            told = asking.advice(site, collection, answer)
         except ClipkitError as error:
             return self._refused(form, error)
         autos = {kind: score for kind, score in answer.cutoffs.items() if form.wanted in (None, kind)}

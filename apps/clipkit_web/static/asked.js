@@ -23,6 +23,21 @@ function chip(part) {
   );
 }
 
+function saver() {
+  const name = make("input", { type: "text", placeholder: "name of the album", maxlength: 100, "aria-label": "name of the album" });
+  const again = make("input", { type: "checkbox" });
+  const send = () => name.value.trim() && tell("save", { name: name.value, again: again.checked });
+  name.addEventListener("keydown", (event) => event.key === "Enter" && send());
+  const form = make("span", { class: "ck-save", hidden: true }, name, make("label", {}, again, " replace"),
+    make("button", { type: "button", onclick: send }, "save"));
+  const open = make("button", { type: "button", class: "ck-quiet", onclick: () => {
+    open.hidden = true;
+    form.hidden = false;
+    name.focus();
+  } }, "save as album");
+  return [open, form];
+}
+
 function render() {
   const { parts = [], good = 0, bad = 0, asks, shared } = value();
   const marks = good + bad > 0 &&
@@ -37,8 +52,9 @@ function render() {
       window.prompt("Copy this link:", address);
     }
   } }, "copy link");
+  const saving = asks && saver();
   const clear = asks && make("button", { type: "button", class: "ck-quiet", onclick: () => tell("clear") }, "clear");
-  root().replaceChildren(...[...parts.map(chip), marks, clear, shared && link].filter(Boolean));
+  root().replaceChildren(...[...parts.map(chip), marks, saving, shared && link, clear].flat().filter(Boolean));
 }
 
 watch("value", render);
