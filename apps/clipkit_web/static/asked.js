@@ -26,7 +26,12 @@ function chip(part) {
 function saver() {
   const name = make("input", { type: "text", placeholder: "name of the album", maxlength: 100, "aria-label": "name of the album" });
   const again = make("input", { type: "checkbox" });
-  const send = () => name.value.trim() && tell("save", { name: name.value, again: again.checked });
+  const send = () => {
+    if (!name.value.trim()) return;
+    tell("save", { name: name.value, again: again.checked });
+    form.hidden = true;
+    open.hidden = false;
+  };
   name.addEventListener("keydown", (event) => event.key === "Enter" && send());
   const form = make("span", { class: "ck-save", hidden: true }, name, make("label", {}, again, " replace"),
     make("button", { type: "button", onclick: send }, "save"));
