@@ -501,7 +501,7 @@ def test_websockets_pass() -> None:
 def test_websockets_are_refused_as_requests_are(headers: dict[str, str], status: int) -> None:
     guarded = client(auth=Auth(None, TOKEN))
     with (
-        pytest.raises(WebSocketDenialResponse, match="^$") as caught,  # an answer, and has no message
+        pytest.raises(WebSocketDenialResponse, match=r"^$") as caught,  # an answer, and has no message
         guarded.websocket_connect(ECHO, headers=headers),
     ):
         pass
