@@ -143,8 +143,16 @@ class Query:
     def resolve(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> NDArray[np.float32]:
         """The unit vector to search by, shape (dim,).
 
+        `stored` is as in `embedded`. Raises InvalidInput if a vector does not fit or the parts cancel.
+        """
+        rows = self.embedded(encoder, stored)
+        return np.asarray(self.coefficients(rows) @ rows, np.float32)
+
+    def embedded(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> NDArray[np.float64]:
+        """The unit vectors of the parts, in their order, shape (parts, dim).
+
         `stored` gives the stored vectors of items by their ids, one row each, in order. Texts are embedded
-        in one batch, images in another. Raises InvalidInput if a vector does not fit or the parts cancel.
+        in one batch, images in another. Raises InvalidInput if a vector does not fit.
         """
         rows = np.empty((len(self.parts), encoder.dim), np.float64)
         for what, embed in (
@@ -156,6 +164,14 @@ class Query:
             places = [i for i, part in enumerate(self.parts) if part.what == what]
             if places:
                 rows[places] = _embedded([self.parts[i].value for i in places], embed, encoder.dim)
+        return rows
+
+    def coefficients(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much each of the parts, whose unit vectors are `rows`, counts in the unit vector of all.
+
+        Shape (parts,): the weights, divided by the length of the weighted sum. Raises InvalidInput if the
+        parts cancel each other.
+        """
         weights = np.array([part.weight for part in self.parts])  # (parts,)
         largest = float(np.abs(weights).max()) or 1.0  # scaled by it, sums of huge weights stay finite
         weights = weights / largest
@@ -163,7 +179,8 @@ class Query:
         norm = float(np.linalg.norm(total))
         if norm <= _CANCELLED * float(np.abs(weights).sum()):
             raise InvalidInput(f"the parts of the query cancel each other, so no direction is left: {self}")
-        return np.asarray(total / norm, np.float32)
+        shares: NDArray[np.float64] = weights / norm
+        return shares
 
 
 def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> Vectors:

@@ -18,6 +18,7 @@ from clipkit.cli import (
     adding,
     changing,
     evaluating,
+    explaining,
     keeping,
     machine,
     neighbouring,
@@ -39,6 +40,7 @@ app = typer.Typer(
 register(app, adding.index, model=True)
 register(app, searching.search, model=True, filters=True)
 register(app, searching.describe, model=True, filters=True)
+register(app, explaining.explain, model=True)
 register(app, adding.add_texts, model=True)
 register(app, neighbouring.recommend, model=True)
 register(app, neighbouring.duplicates, filters=True)
