@@ -143,8 +143,16 @@ class Query:
     def resolve(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> NDArray[np.float32]:
         """The unit vector to search by, shape (dim,).
 
+        `stored` is as in `embedded`. Raises InvalidInput if a vector does not fit or the parts cancel.
+        """
+        rows = self.embedded(encoder, stored)
+        return np.asarray(self.coefficients(rows) @ rows, np.float32)
+
+    def embedded(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> NDArray[np.float64]:
+        """The unit vectors of the parts, in their order, shape (parts, dim).
+
         `stored` gives the stored vectors of items by their ids, one row each, in order. Texts are embedded
-        in one batch, images in another. Raises InvalidInput if a vector does not fit or the parts cancel.
+        in one batch, images in another. Raises InvalidInput if a vector does not fit.
         """
         total, _ = self._sum(encoder, stored)
         return np.asarray(total / np.linalg.norm(total), np.float32)
@@ -168,13 +176,26 @@ class Query:
             places = [i for i, part in enumerate(self.parts) if part.what == what]
             if places:
                 rows[places] = _embedded([self.parts[i].value for i in places], embed, encoder.dim)
+        return rows
+
+    def coefficients(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much each of the parts, whose unit vectors are `rows`, counts in the unit vector of all.
+
+        Shape (parts,): the weights, divided by the length of the weighted sum. Raises InvalidInput if the
+        parts cancel each other.
+        """
         weights = np.array([part.weight for part in self.parts])  # (parts,)
         largest = float(np.abs(weights).max()) or 1.0  # scaled by it, sums of huge weights stay finite
         weights = weights / largest
         total = weights @ rows  # (dim,)
         if float(np.linalg.norm(total)) <= _CANCELLED * float(np.abs(weights).sum()):
             raise InvalidInput(f"the parts of the query cancel each other, so no direction is left: {self}")
+<<<<<<< .merge_file_ptXNSs
         return total, largest
+=======
+        shares: NDArray[np.float64] = weights / norm
+        return shares
+>>>>>>> .merge_file_MSZvwv
 
 
 def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> Vectors:

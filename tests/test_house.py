@@ -40,8 +40,21 @@ PUBLIC = (
 FLOORS = (
     ("__init__",),
     ("errors", "reports"),
+<<<<<<< .merge_file_hGFEXQ
     ("cells", "colours", "exif", "fetching", "files", "fusion", "queryline", "sketch"),
     ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
+=======
+    ("cells", "colours", "exif", "files", "fusion", "queryline", "sketch"),
+    (
+        "gallery",
+        "places",
+        "encoders.catalog",
+        "encoders.devices",
+        "encoders.hub",
+        "encoders.patches",
+        "encoders.weights",
+    ),
+>>>>>>> .merge_file_oYclq3
     ("images", "parquet", "encoders.sources"),
     ("encoder", "folders", "sidecars"),
     ("filters",),
@@ -56,8 +69,12 @@ FLOORS = (
     ("adding", "embedded", "indexing", "searching", "tuning"),
     ("reindexing",),
     ("collection", "evaluate", "probe"),
+<<<<<<< .merge_file_hGFEXQ
     ("hiding", "refining"),
     ("albums", "demo", "labels", "neighbours"),
+=======
+    ("demo", "explain", "labels", "neighbours"),
+>>>>>>> .merge_file_oYclq3
     ("cli",),
     ("__main__",),
 )
@@ -70,6 +87,7 @@ DOORS = {
     "lancedb": {"lance"},
     "numpy": {
         *("calibration", "collection", "colours", "comparison", "embedded", "encoder", "encoders.openclip"),
+<<<<<<< .merge_file_hGFEXQ
         *("evaluate", "hits", "images", "indexing", "labels", "lance", "measures", "neighbours", "probe"),
         *(
             "prompts",
@@ -82,12 +100,27 @@ DOORS = {
             "store",
             "testing",
         ),
+=======
+        *(
+            "evaluate",
+            "explain",
+            "hits",
+            "images",
+            "indexing",
+            "labels",
+            "lance",
+            "measures",
+            "neighbours",
+            "probe",
+        ),
+        *("prompts", "query", "reindexing", "searching", "snapshots", "stages", "store", "testing"),
+>>>>>>> .merge_file_oYclq3
         *("tuning", "writing"),
     },
     "lxml": {"sidecars"},
-    "open_clip": {"encoders.openclip", "encoders.sources", "encoders.weights"},
+    "open_clip": {"encoders.openclip", "encoders.patches", "encoders.sources", "encoders.weights"},
     "pandas": {"hits"},
-    "PIL": {"colours", "exif", "images", "neighbours", "sketch", "testing"},
+    "PIL": {"colours", "exif", "explain", "images", "neighbours", "sketch", "testing"},
     "pillow_heif": {"images"},
     "platformdirs": {"places"},
     "pyarrow": {
