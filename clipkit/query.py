@@ -154,18 +154,6 @@ class Query:
         `stored` gives the stored vectors of items by their ids, one row each, in order. Texts are embedded
         in one batch, images in another. Raises InvalidInput if a vector does not fit.
         """
-        total, _ = self._sum(encoder, stored)
-        return np.asarray(total / np.linalg.norm(total), np.float32)
-
-    def length(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> float:
-        """The length of the weighted sum of the parts, before `resolve` normalises it. Raises as it does."""
-        total, scale = self._sum(encoder, stored)
-        return float(np.linalg.norm(total)) * scale
-
-    def _sum(
-        self, encoder: Encoder, stored: Callable[[list[str]], Vectors]
-    ) -> tuple[NDArray[np.float64], float]:
-        """The weighted sum of the parts, (dim,), divided by the number beside it: the largest weight."""
         rows = np.empty((len(self.parts), encoder.dim), np.float64)
         for what, embed in (
             ("text", encoder.encode_texts),
@@ -188,14 +176,16 @@ class Query:
         largest = float(np.abs(weights).max()) or 1.0  # scaled by it, sums of huge weights stay finite
         weights = weights / largest
         total = weights @ rows  # (dim,)
-        if float(np.linalg.norm(total)) <= _CANCELLED * float(np.abs(weights).sum()):
+        norm = float(np.linalg.norm(total))
+        if norm <= _CANCELLED * float(np.abs(weights).sum()):
             raise InvalidInput(f"the parts of the query cancel each other, so no direction is left: {self}")
-<<<<<<< .merge_file_ptXNSs
-        return total, largest
-=======
         shares: NDArray[np.float64] = weights / norm
         return shares
->>>>>>> .merge_file_MSZvwv
+
+    def length(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> float:
+        """The length of the weighted sum of the parts, before `resolve` normalises it. Raises as it does."""
+        shares = self.coefficients(self.embedded(encoder, stored))
+        return max(abs(part.weight) for part in self.parts) / float(np.abs(shares).max())
 
 
 def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> Vectors:

@@ -40,21 +40,11 @@ PUBLIC = (
 FLOORS = (
     ("__init__",),
     ("errors", "reports"),
-<<<<<<< .merge_file_hGFEXQ
     ("cells", "colours", "exif", "fetching", "files", "fusion", "queryline", "sketch"),
-    ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
-=======
-    ("cells", "colours", "exif", "files", "fusion", "queryline", "sketch"),
     (
-        "gallery",
-        "places",
-        "encoders.catalog",
-        "encoders.devices",
-        "encoders.hub",
-        "encoders.patches",
-        "encoders.weights",
+        *("gallery", "places"),
+        *("encoders.catalog", "encoders.devices", "encoders.hub", "encoders.patches", "encoders.weights"),
     ),
->>>>>>> .merge_file_oYclq3
     ("images", "parquet", "encoders.sources"),
     ("encoder", "folders", "sidecars"),
     ("filters",),
@@ -69,12 +59,8 @@ FLOORS = (
     ("adding", "embedded", "indexing", "searching", "tuning"),
     ("reindexing",),
     ("collection", "evaluate", "probe"),
-<<<<<<< .merge_file_hGFEXQ
     ("hiding", "refining"),
-    ("albums", "demo", "labels", "neighbours"),
-=======
-    ("demo", "explain", "labels", "neighbours"),
->>>>>>> .merge_file_oYclq3
+    ("albums", "demo", "explain", "labels", "neighbours"),
     ("cli",),
     ("__main__",),
 )
@@ -87,34 +73,9 @@ DOORS = {
     "lancedb": {"lance"},
     "numpy": {
         *("calibration", "collection", "colours", "comparison", "embedded", "encoder", "encoders.openclip"),
-<<<<<<< .merge_file_hGFEXQ
-        *("evaluate", "hits", "images", "indexing", "labels", "lance", "measures", "neighbours", "probe"),
-        *(
-            "prompts",
-            "query",
-            "refining",
-            "reindexing",
-            "searching",
-            "snapshots",
-            "stages",
-            "store",
-            "testing",
-        ),
-=======
-        *(
-            "evaluate",
-            "explain",
-            "hits",
-            "images",
-            "indexing",
-            "labels",
-            "lance",
-            "measures",
-            "neighbours",
-            "probe",
-        ),
-        *("prompts", "query", "reindexing", "searching", "snapshots", "stages", "store", "testing"),
->>>>>>> .merge_file_oYclq3
+        *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "measures"),
+        *("neighbours", "probe", "prompts", "query", "refining", "reindexing", "searching", "snapshots"),
+        *("stages", "store", "testing"),
         *("tuning", "writing"),
     },
     "lxml": {"sidecars"},

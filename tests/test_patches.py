@@ -149,9 +149,7 @@ def test_places_lie_where_the_picture_has_them() -> None:
     ],
     ids=["CoCa", "tokens"],
 )
-def test_a_tower_whose_places_cannot_be_had_says_so(
-    config: dict[str, Any], why: str, tmp_path: Path
-) -> None:
+def test_a_tower_whose_places_cannot_be_had_says_so(config: dict[str, Any], why: str, tmp_path: Path) -> None:
     model = encoder(tmp_path / "model", config)
     with pytest.raises(PlacesUnavailable, match=f"local-dir:.*model cannot tell .* {why}.* fast and bundled"):
         model.encode_places(picture())

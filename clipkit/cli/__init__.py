@@ -42,11 +42,8 @@ app = typer.Typer(
 register(app, adding.index, model=True)
 register(app, searching.search, model=True, filters=True)
 register(app, searching.describe, model=True, filters=True)
-<<<<<<< .merge_file_0VU9Qb
 register(app, serving.ui, model=True)
-=======
 register(app, explaining.explain, model=True)
->>>>>>> .merge_file_fkmLRx
 register(app, adding.add_texts, model=True)
 register(app, neighbouring.recommend, model=True)
 register(app, neighbouring.duplicates, filters=True)
