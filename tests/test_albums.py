@@ -153,7 +153,7 @@ def test_a_name_that_an_album_cannot_have_is_refused(filled: Collection, name: A
         ({"query": "red", "good": "a"}, InvalidInput, "a list is wanted, not one string"),
         ({"query": "red", "min_score": 1.5}, InvalidInput, "min_score is a cosine similarity"),
         ({"query": "red", "where": "id = 'x') OR (true"}, FilterError, "closes a parenthesis"),
-        ({"query": "red", "created": datetime(2020, 1, 1)}, InvalidInput, "needs a time zone"),  # noqa: DTZ001
+        ({"query": "red", "created": datetime(2020, 1, 1)}, InvalidInput, "needs a time zone"),
     ],
 )
 def test_what_could_be_no_album_is_refused_at_once(
@@ -300,7 +300,7 @@ def test_an_album_of_which_nothing_is_left_says_so(filled: Collection, photos: P
     album = save(filled, Album("x", f"id:{green}", good=[blue]))
     filled.delete([blue, green])
     with pytest.raises(
-        InvalidInput, match="looks for nothing is left in 'default' .*blue-2.*: save it again"
+        InvalidInput, match=r"looks for nothing is left in 'default' .*blue-2.*: save it again"
     ):
         hits(filled, album)
 

@@ -165,7 +165,7 @@ def test_siglip_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tower_of_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(PlacesUnavailable, match="my-model cannot tell .* of the kind Linear is not known"):
+    with pytest.raises(PlacesUnavailable, match=r"my-model cannot tell .* of the kind Linear is not known"):
         reader_of(torch.nn.Linear(1, 1), "my-model")
 
 

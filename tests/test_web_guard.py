@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 import uvicorn
-from clipkit_web.auth import Auth, Tries
-from clipkit_web.guard import Guard
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -23,6 +21,8 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 
 from clipkit.errors import InvalidInput
+from clipkit_web.auth import Auth, Tries
+from clipkit_web.guard import Guard
 
 TOKEN = "correct-horse-battery-staple"
 ECHO = "ws://localhost:7860/echo"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clipkit_web.uploads import Uploads
 from PIL import Image
 
 from clipkit.errors import ImageError, InvalidInput
+from clipkit_web.uploads import Uploads
 from tests.pictures import draw
 
 
