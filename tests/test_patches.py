@@ -9,6 +9,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit import sketch
@@ -149,9 +150,7 @@ def test_places_lie_where_the_picture_has_them() -> None:
     ],
     ids=["CoCa", "tokens"],
 )
-def test_a_tower_whose_places_cannot_be_had_says_so(
-    config: dict[str, Any], why: str, tmp_path: Path
-) -> None:
+def test_a_tower_whose_places_cannot_be_had_says_so(config: dict[str, Any], why: str, tmp_path: Path) -> None:
     model = encoder(tmp_path / "model", config)
     with pytest.raises(PlacesUnavailable, match=f"local-dir:.*model cannot tell .* {why}.* fast and bundled"):
         model.encode_places(picture())
@@ -167,7 +166,7 @@ def test_siglip_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tower_of_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(PlacesUnavailable, match="my-model cannot tell .* of the kind Linear is not known"):
+    with pytest.raises(PlacesUnavailable, match=r"my-model cannot tell .* of the kind Linear is not known"):
         reader_of(torch.nn.Linear(1, 1), "my-model")
 
 
@@ -245,11 +244,14 @@ def test_places_of_the_named_thing_are_the_nearest() -> None:
     assert right >= 0.8 * 2 * len(scenes)
 
 
-def cover(boxes: list[Place], cells: int = 6) -> np.ndarray[Any, Any]:
+def cover(boxes: list[Place], cells: int = 6) -> NDArray[np.float64]:
     """How much of each cell the boxes cover, (cells, cells)."""
     edges = np.arange(cells + 1) / cells
-
-    def along(start: float, side: float) -> np.ndarray[Any, Any]:
-        return np.clip(np.minimum(edges[1:], start + side) - np.maximum(edges[:-1], start), 0, None)
-
-    return np.sum([np.outer(along(box.y, box.side), along(box.x, box.side)) for box in boxes], axis=0)
+    covered = np.zeros((cells, cells))
+    for box in boxes:
+        sides = [
+            np.clip(np.minimum(edges[1:], start + box.side) - np.maximum(edges[:-1], start), 0, None)
+            for start in (box.y, box.x)
+        ]
+        covered += np.outer(*sides)
+    return covered
