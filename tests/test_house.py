@@ -40,11 +40,8 @@ PUBLIC = (
 FLOORS = (
     ("__init__",),
     ("errors", "reports"),
-    ("cells", "colours", "exif", "fetching", "files", "fusion", "queryline", "sketch"),
-    (
-        *("gallery", "places"),
-        *("encoders.catalog", "encoders.devices", "encoders.hub", "encoders.patches", "encoders.weights"),
-    ),
+    ("cells", "colours", "encoders.patches", "exif", "fetching", "files", "fusion", "queryline", "sketch"),
+    ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
     ("images", "parquet", "encoders.sources"),
     ("encoder", "folders", "sidecars"),
     ("filters",),
@@ -73,10 +70,9 @@ DOORS = {
     "lancedb": {"lance"},
     "numpy": {
         *("calibration", "collection", "colours", "comparison", "embedded", "encoder", "encoders.openclip"),
-        *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "measures"),
-        *("neighbours", "probe", "prompts", "query", "refining", "reindexing", "searching", "snapshots"),
-        *("stages", "store", "testing"),
-        *("tuning", "writing"),
+        *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "measures", "neighbours"),
+        *("probe", "prompts", "query", "refining", "reindexing", "searching", "snapshots", "stages", "store"),
+        *("testing", "tuning", "writing"),
     },
     "lxml": {"sidecars"},
     "open_clip": {"encoders.openclip", "encoders.patches", "encoders.sources", "encoders.weights"},
