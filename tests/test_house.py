@@ -57,6 +57,7 @@ FLOORS = (
     ("reindexing",),
     ("collection", "evaluate", "probe"),
     ("demo", "labels", "neighbours"),
+    ("maps",),
     ("cli",),
     ("__main__",),
 )
@@ -68,8 +69,8 @@ DOORS = {
     "lancedb": {"lance"},
     "numpy": {
         *("calibration", "collection", "colours", "comparison", "embedded", "encoder", "encoders.openclip"),
-        *("evaluate", "hits", "images", "indexing", "labels", "lance", "measures", "neighbours", "probe"),
-        *("prompts", "query", "reindexing", "searching", "snapshots", "stages", "store", "testing"),
+        *("evaluate", "hits", "images", "indexing", "labels", "lance", "maps", "measures", "neighbours"),
+        *("probe", "prompts", "query", "reindexing", "searching", "snapshots", "stages", "store", "testing"),
         *("tuning", "writing"),
     },
     "lxml": {"sidecars"},
@@ -78,6 +79,7 @@ DOORS = {
     "PIL": {"colours", "exif", "images", "neighbours", "sketch", "testing"},
     "pillow_heif": {"images"},
     "platformdirs": {"places"},
+    "plotly": {"cli"},
     "pyarrow": {
         *("adding", "archives", "captioning", "cells", "cli", "collection", "columns", "comparison"),
         *("describing", "descriptions", "hits", "hybrid", "indexing", "labelled", "lance"),
@@ -91,6 +93,7 @@ DOORS = {
     "textual_image": {"cli"},
     "torch": {"cli", "encoders.devices", "encoders.openclip", "encoders.weights"},
     "typer": {"cli"},
+    "umap": {"maps"},
 }
 
 HEAVY = ("torch", "open_clip", "lancedb", "gradio", "numpy", "pyarrow", "PIL", "huggingface_hub", "pandas")
