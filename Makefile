@@ -14,7 +14,7 @@ EXTRAS := heif,pandas,learn,xmp,terminal,web,mcp
 help:
 	@echo "make check   lint, formatting and types"
 	@echo "make test    the tests; ARGS is handed to pytest: make test ARGS='-k query -x'"
-	@echo "make demo    draw a gallery, index it with the bundled model, and search it; no network"
+	@echo "make demo    draw a gallery, index and search it with the bundled model, and open the page"
 	@echo "make clean   remove the environment and all caches"
 
 check: $(READY)
@@ -28,6 +28,7 @@ test: $(READY)
 
 demo: $(READY)
 	$(BIN)/clipkit demo
+	$(BIN)/clipkit ui --name demo
 
 # The stamp is set last and taken away first, so an installation that was interrupted starts anew.
 # pip compiles nothing: Python does that for what is imported, a small part of all that torch brings.

@@ -72,7 +72,7 @@ def self_contained(where: str) -> str:
     """`where`, if it stays between the parentheses it is put into: no quote or comment is open at its end."""
     if not isinstance(where, str) or not where.strip():
         raise FilterError(f'a filter is an SQL condition such as "width > 1000", not {where!r}')
-    bare = _QUOTED.sub("", where)
+    bare = unquoted(where)
     if re.search(r"['\"`]|/\*", bare):
         raise FilterError(f"the filter {where} has a quote or comment that is not closed")
     depth = 0
@@ -81,6 +81,11 @@ def self_contained(where: str) -> str:
         if depth < 0:
             raise FilterError(f"the filter {where} closes a parenthesis that it did not open")
     return f"{where}\n" if "--" in where else where  # a comment ends with its line
+
+
+def unquoted(where: str) -> str:
+    """`where` without what is in quotes, and without comments."""
+    return _QUOTED.sub("", where)
 
 
 # --- when, where and with what a picture was taken

@@ -79,6 +79,11 @@ class Hits(Sequence[Hit]):
         """The hits at these places, in that order."""
         return Hits([self._hits[at] for at in places], self._schema, self._thumbnails, self._cutoffs)
 
+    def __add__(self, others: Hits) -> Hits:
+        """These hits, then others of the same collection."""
+        cutoffs = {**self._cutoffs, **others._cutoffs}
+        return Hits((*self._hits, *others._hits), self._schema, self._thumbnails, cutoffs)
+
     def __len__(self) -> int:
         return len(self._hits)
 

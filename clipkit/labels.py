@@ -126,6 +126,13 @@ class Tagger:
         ]
 
 
+def calibrated(collection: Collection, vocabulary: Vocabulary | None = None) -> Tagger:
+    """A tagger for the model of `collection`, its baselines taken from a sample of the images there."""
+    tagger = Tagger(collection.encoder, vocabulary or Vocabulary.everyday())
+    tagger.calibrate(_sample(collection))
+    return tagger
+
+
 def tag(
     collection: Collection,
     vocabulary: Vocabulary | None = None,
@@ -144,9 +151,7 @@ def tag(
     """
     at_least_1(top, _TOP)
     total = collection.count(kind="image", where=where)
-    tagger = Tagger(collection.encoder, vocabulary or Vocabulary.everyday())
-    tagger.calibrate(_sample(collection))
-    choose = partial(tagger.tags, threshold=threshold, top=top)
+    choose = partial(calibrated(collection, vocabulary).tags, threshold=threshold, top=top)
     return _tagged(collection, choose, where, total, progress)
 
 

@@ -143,19 +143,35 @@ class Query:
     def resolve(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> NDArray[np.float32]:
         """The unit vector to search by, shape (dim,).
 
+        `stored` is as in `embedded`. Raises InvalidInput if a vector does not fit or the parts cancel.
+        """
+        rows = self.embedded(encoder, stored)
+        return np.asarray(self.coefficients(rows) @ rows, np.float32)
+
+    def embedded(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> NDArray[np.float64]:
+        """The unit vectors of the parts, in their order, shape (parts, dim).
+
         `stored` gives the stored vectors of items by their ids, one row each, in order. Texts are embedded
-        in one batch, images in another. Raises InvalidInput if a vector does not fit or the parts cancel.
+        in one batch, images in another. Raises InvalidInput if a vector does not fit.
         """
         rows = np.empty((len(self.parts), encoder.dim), np.float64)
         for what, embed in (
             ("text", encoder.encode_texts),
-            ("image", lambda images: encoder.encode_images([_expanded(image) for image in images])),
+            ("image", lambda images: encoder.encode_images([expanded(image) for image in images])),
             ("vector", lambda vectors: _given(vectors, encoder.dim)),
             ("id", stored),
         ):
             places = [i for i, part in enumerate(self.parts) if part.what == what]
             if places:
                 rows[places] = _embedded([self.parts[i].value for i in places], embed, encoder.dim)
+        return rows
+
+    def coefficients(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much each of the parts, whose unit vectors are `rows`, counts in the unit vector of all.
+
+        Shape (parts,): the weights, divided by the length of the weighted sum. Raises InvalidInput if the
+        parts cancel each other.
+        """
         weights = np.array([part.weight for part in self.parts])  # (parts,)
         largest = float(np.abs(weights).max()) or 1.0  # scaled by it, sums of huge weights stay finite
         weights = weights / largest
@@ -163,7 +179,13 @@ class Query:
         norm = float(np.linalg.norm(total))
         if norm <= _CANCELLED * float(np.abs(weights).sum()):
             raise InvalidInput(f"the parts of the query cancel each other, so no direction is left: {self}")
-        return np.asarray(total / norm, np.float32)
+        shares: NDArray[np.float64] = weights / norm
+        return shares
+
+    def length(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> float:
+        """The length of the weighted sum of the parts, before `resolve` normalises it. Raises as it does."""
+        shares = self.coefficients(self.embedded(encoder, stored))
+        return max(abs(part.weight) for part in self.parts) / float(np.abs(shares).max())
 
 
 def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> Vectors:
@@ -187,8 +209,8 @@ def _given(vectors: list[tuple[float, ...]], dim: int) -> Vectors:
     return np.asarray(rows / largest, np.float32)
 
 
-def _expanded(image: ImageInput) -> ImageInput:
-    # No shell expands the ~ in image:~/cat.jpg
+def expanded(image: ImageInput) -> ImageInput:
+    """`image`, the ~ that a path begins with made a folder: in image:~/cat.jpg no shell did it."""
     if isinstance(image, str) and image.startswith("~") and not Path(image).exists():
         return os.path.expanduser(image)  # Path's raises where there is no such user
     return image

@@ -47,6 +47,21 @@ SOURCES = pa.schema(
         pa.field("described", pa.bool_(), nullable=False),  # whether its captions were taken, too
     ]
 )
+ALBUMS = pa.schema(
+    [
+        _KEY,  # the name
+        pa.field("created", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("query", pa.string()),  # in the one-line form, but for its pictures
+        pa.field("pictures", pa.list_(pa.binary()), nullable=False),  # image files
+        pa.field("weights", pa.list_(pa.float64()), nullable=False),  # one for each picture
+        pa.field("good", pa.list_(pa.string()), nullable=False),  # ids
+        pa.field("bad", pa.list_(pa.string()), nullable=False),
+        pa.field("condition", pa.string()),
+        pa.field("kind", pa.string()),
+        pa.field("min_score", pa.string()),  # a number, or "auto"
+        pa.field("hybrid", pa.bool_(), nullable=False),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Collection NAME is the table NAME with the items and their vectors, NAME.thumbnails with the small JPEGs
 (apart, so that compacting vectors moves no pictures), NAME.failures with the unreadable files, and
-NAME.sources with the files that speak of pictures or hold them, as they were when they were last read.
+NAME.sources with the files that speak of pictures or hold them, as they were when they were last read. Beside
+them stands NAME.albums, which is the user's and no part of what the collection holds: `albums` has it.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ class Store:
         current = self.stamps.current  # before a table is made beside one that is none of ours
         self._columns: dict[str, VectorColumn] = {}
         self.words = FullText(items, without=("id", "kind", "image_id", "content_hash", "camera"))
-        self.thumbnails = _opened(database, f"{name}.thumbnails", THUMBNAILS)
-        self.failures = _opened(database, f"{name}.failures", FAILURES)
-        self.sources = _opened(database, f"{name}.sources", SOURCES)
+        self.thumbnails = database.ensure(f"{name}.thumbnails", THUMBNAILS)
+        self.failures = database.ensure(f"{name}.failures", FAILURES)
+        self.sources = database.ensure(f"{name}.sources", SOURCES)
         self.vectors_in(current)  # so that its index is looked after, even if nobody searches
 
     @classmethod
@@ -77,7 +78,10 @@ class Store:
             hint = did_you_mean(name, there) or "There is none yet: index a folder to make one."
             raise CollectionNotFound(f"{uri} has no collection {name!r}. {hint}")
         database = Database(uri)
-        return cls(database, name, _opened(database, name, None))
+        items = database.open(name)
+        if items is None:
+            raise CollectionNotFound(f"the collection {name!r} in {uri} has just been deleted")
+        return cls(database, name, items)
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -376,14 +380,6 @@ def _is_made(folder: str, name: str) -> bool:
         return bool(os.listdir(os.path.join(folder, f"{name}.lance", "_versions")))
     except FileNotFoundError:
         return False
-
-
-def _opened(database: Database, name: str, schema: pa.Schema | None) -> Table:
-    """The table, made if a schema is given and it is not there yet."""
-    table = database.open(name) or (database.create(name, schema) if schema else None) or database.open(name)
-    if table is None:
-        raise CollectionNotFound(f"the table {name!r} in {database.uri} has just been deleted")
-    return table
 
 
 def _checked(name: str) -> str:

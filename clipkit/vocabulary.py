@@ -69,12 +69,17 @@ class Vocabulary:
         try:
             if Path(path).suffix.lower() == ".json":
                 return cls(tuple(_from_json(text, path)))
-            lines = [(f"line {number}", label) for number, label in _from_lines(text)]
-            _check(lines)
-            return cls(tuple(label for _, label in lines))
+            return cls.parse(text)
         except InvalidInput as error:
             named = str(error).startswith(os.fspath(path))
             raise error if named else InvalidInput(f"{os.fspath(path)}, {error}") from None
+
+    @classmethod
+    def parse(cls, text: str) -> Vocabulary:
+        """The vocabulary that lines of text say, as a file of labels has them. Raises InvalidInput."""
+        lines = [(f"line {number}", label) for number, label in _from_lines(text)]
+        _check(lines)
+        return cls(tuple(label for _, label in lines))
 
     @classmethod
     def everyday(cls) -> Vocabulary:

@@ -31,7 +31,13 @@ from clipkit.collection import Collection
 from clipkit.testing import FakeEncoder
 from tests.terminal import IN_A_PROCESS, Terminal
 
-COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+GROUPED = {
+    name: getattr(command, "commands", {"": command})
+    for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+}
+COMMANDS = {
+    f"{name} {each}".strip(): command for name, group in GROUPED.items() for each, command in group.items()
+}
 RED_SCORE = "0.970"  # of the text red against a red picture, see FakeEncoder
 
 
@@ -90,9 +96,9 @@ def indexed(pictures: Path, run: Run) -> Path:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    result = run(name, "--help")
+    result = run(*name.split(), "--help")
     assert (result.code, result.err) == (0, "")
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = COMMANDS[name]
     options = [option for parameter in command.params for option in parameter.opts if option.startswith("-")]
     assert "--json" in options
     for option in options:
@@ -106,7 +112,7 @@ def test_every_command_explains_itself(name: str, run: Run, monkeypatch: pytest.
 def test_without_a_command_the_commands_are_listed(run: Run) -> None:
     result = run()
     assert result.code == 0
-    assert all(name in result.out for name in COMMANDS)
+    assert all(name in result.out for name in GROUPED)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["search", "--help"], ["models"]])

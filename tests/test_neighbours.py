@@ -193,7 +193,7 @@ def test_liked_and_disliked_make_the_direction(words: Collection) -> None:
     hits = recommend(words, liked, disliked=disliked, k=8, diversity=0.0)
     assert {hit.id for hit in hits} == red - set(liked)
     vectors = {item.id: item.vector for item in words.get([*liked, *disliked, *(hit.id for hit in hits)])}
-    direction = 0.75 * np.mean([vectors[identity] for identity in liked], axis=0) - 0.25 * vectors["green-2"]
+    direction = 0.75 * np.mean([vectors[identity] for identity in liked], axis=0) - 0.15 * vectors["green-2"]
     direction /= np.linalg.norm(direction)
     expected = [float(vectors[hit.id] @ direction) for hit in hits]
     assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-6)

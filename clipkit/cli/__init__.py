@@ -16,13 +16,16 @@ import typer
 
 from clipkit.cli import (
     adding,
+    albums,
     changing,
     evaluating,
+    explaining,
     keeping,
     machine,
     mapping,
     neighbouring,
     searching,
+    serving,
     showing,
     tagging,
     tuning,
@@ -40,6 +43,8 @@ app = typer.Typer(
 register(app, adding.index, model=True)
 register(app, searching.search, model=True, filters=True)
 register(app, searching.describe, model=True, filters=True)
+register(app, serving.ui, model=True)
+register(app, explaining.explain, model=True)
 register(app, adding.add_texts, model=True)
 register(app, neighbouring.recommend, model=True)
 register(app, neighbouring.duplicates, filters=True)
@@ -51,7 +56,14 @@ register(app, tagging.train, model=True)
 register(app, tagging.classify, collection=False, model=True)
 register(app, keeping.status)
 register(app, keeping.delete, filters=True)
+register(app, keeping.hide)
 register(app, keeping.export, filters=True)
+album = typer.Typer(name="album", help="Albums: searches with a name, which fill themselves.")
+register(album, albums.save, model=True, filters=True)
+register(album, albums.show, model=True)
+register(album, albums.list_)
+register(album, albums.delete)
+app.add_typer(album)
 register(app, tuning.tune, model=True)
 register(app, changing.reindex, model=True)
 register(app, changing.snapshot)

@@ -1,4 +1,4 @@
-"""`clipkit status`, `clipkit delete` and `clipkit export`: see what a collection holds, drop it, copy it."""
+"""`clipkit status`, `delete`, `hide` and `export`: see what a collection holds, drop it, hide it, copy it."""
 
 from __future__ import annotations
 
@@ -106,19 +106,55 @@ def delete(
         print(f"deleted {deleted}")
 
 
+def hide(
+    session: Session,
+    ids: Annotated[list[str], typer.Argument(metavar="IDS", help="Ids, or paths of indexed files.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Show them again.")] = False,
+) -> None:
+    """Keep items out of searches and albums, with their captions. They stay in the collection.
+
+    The mark is a column of your own, hidden: clipkit search --where hidden finds them.
+
+    Example: clipkit hide /photos/receipt.jpg
+    """
+    from clipkit.hiding import hide as mark
+    from clipkit.hiding import unhide
+
+    collection = session.open()
+    marked = (unhide if undo else mark)(collection, _stored(collection, ids))
+    if session.json:
+        print_json({"collection": collection.name, "shown" if undo else "hidden": marked})
+    else:
+        print(f"{'shown again' if undo else 'hidden'} {marked}")
+
+
 def _stored(collection: Collection, given: list[str]) -> list[str]:
     """The ids among `given`, a path standing for the id of its file. Says which are not there."""
+    found = _found(collection, given)
+    for value in given:
+        if value not in found:
+            note(f"not in the collection: {value}")
+    return sorted(set(found.values()))
+
+
+def known_ids(collection: Collection, given: Sequence[str]) -> list[str]:
+    """`given`, with the id of its file for a path; what is not there stays as it is."""
+    found = _found(collection, given)
+    return [found.get(value, value) for value in given]
+
+
+def _found(collection: Collection, given: Sequence[str]) -> dict[str, str]:
+    """The id that each of `given` stands for, itself or as the path of a file; without those not there."""
     from clipkit.folders import path_to_id
 
     forms = {value: (value, path_to_id(os.path.realpath(value))) for value in given}
     anyone = id_in(form for both in forms.values() for form in both)
     there = set(collection.to_arrow(columns=["id"], where=anyone)["id"].to_pylist())
-    for value, both in forms.items():
-        if not there.intersection(both):
-            note(f"not in the collection: {value}")
-    return sorted(
-        {next(form for form in both if form in there) for both in forms.values() if there & set(both)}
-    )
+    return {
+        value: next(form for form in both if form in there)
+        for value, both in forms.items()
+        if there.intersection(both)
+    }
 
 
 def ask(question: str) -> None:

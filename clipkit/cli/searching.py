@@ -26,16 +26,20 @@ class KindChoice(StrEnum):
     text = "text"
 
 
-_K = Annotated[int, typer.Option("-k", metavar="N", help="Print at most so many hits.")]
-_MinScore = Annotated[
+K = Annotated[int, typer.Option("-k", metavar="N", help="Print at most so many hits.")]
+MinScore = Annotated[
     str | None,
     typer.Option(
         metavar="SCORE",
         help="Only hits with at least this score, -1 to 1; auto: with what stands out for this query.",
     ),
 ]
-_Show = Annotated[
+Show = Annotated[
     bool, typer.Option("--show", help="Show pictures as thumbnails, if this is a terminal that can.")
+]
+Paths = Annotated[bool, typer.Option("--paths", help="Print the paths of pictures, one per line.")]
+Print0 = Annotated[
+    bool, typer.Option("--print0", "-0", help="Print paths, each followed by a NUL, for xargs -0.")
 ]
 
 
@@ -47,27 +51,25 @@ def search(
             metavar="QUERY", help="Words, image:PATH or id:ID, with + and - between them and weights."
         ),
     ],
-    k: _K = 10,
+    k: K = 10,
     kind: Annotated[KindChoice | None, typer.Option(help="Only pictures, or only texts.")] = None,
-    min_score: _MinScore = None,
+    min_score: MinScore = None,
     hybrid: Annotated[
         bool,
         typer.Option("--hybrid", help="Look for the words in captions, names and your own columns, too."),
     ] = False,
-    paths: Annotated[
-        bool, typer.Option("--paths", help="Print the paths of pictures, one per line.")
-    ] = False,
-    print0: Annotated[
-        bool, typer.Option("--print0", "-0", help="Print paths, each followed by a NUL, for xargs -0.")
-    ] = False,
-    show: _Show = False,
+    paths: Paths = False,
+    print0: Print0 = False,
+    show: Show = False,
 ) -> None:
     """Find the pictures and texts that are nearest to a query.
 
-    A query that holds a minus or quotes goes into quotes of the shell.
+    A query that holds a minus or quotes goes into quotes of the shell. What is hidden (clipkit hide) is left
+    out, but --where hidden finds it.
 
     Example: clipkit search 'beach + 0.5*image:cat.jpg - people' -k 20
     """
+    from clipkit.hiding import visible
     from clipkit.query import Query
 
     parsed = Query.parse(" ".join(query))
@@ -79,24 +81,24 @@ def search(
         parsed,
         k=k,
         kind=wanted.value if wanted else None,
-        where=session.where,
-        min_score=_score(min_score),
+        where=visible(collection, session.where),
+        min_score=score_of(min_score),
         hybrid=hybrid,
     )
     if session.json:
-        print_json({"query": str(parsed), **_documents(hits)})
+        print_json({"query": str(parsed), **documents(hits)})
     elif paths or print0:
-        print_paths([hit_path(hit) for hit in hits if hit.uri], separator="\0" if print0 else "\n")
+        print_picture_paths(hits, print0=print0)
     else:
-        _print_hits(hits, collection.thumbnails([hit.id for hit in hits]) if shown else None)
+        print_hits(hits, collection.thumbnails([hit.id for hit in hits]) if shown else None)
 
 
 def describe(
     session: Session,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture; - reads it from stdin.")],
-    k: _K = 5,
-    min_score: _MinScore = None,
-    show: _Show = False,
+    k: K = 5,
+    min_score: MinScore = None,
+    show: Show = False,
 ) -> None:
     """Find the texts of the collection that fit a picture best.
 
@@ -104,6 +106,7 @@ def describe(
 
     Example: clipkit describe cat.jpg -k 3
     """
+    from clipkit.hiding import visible
     from clipkit.images import THUMBNAIL_EDGE, open_image, thumbnail
     from clipkit.query import Query
 
@@ -111,9 +114,10 @@ def describe(
     shown = pictures.are_wanted(show and from_file and not session.json)
     query = Query.image(image if from_file else sys.stdin.buffer.read())
     collection = session.open()
-    hits = collection.search(query, k=k, kind="text", where=session.where, min_score=_score(min_score))
+    where = visible(collection, session.where)
+    hits = collection.search(query, k=k, kind="text", where=where, min_score=score_of(min_score))
     if session.json:
-        print_json({"image": str(image), **_documents(hits)})
+        print_json({"image": str(image), **documents(hits)})
         return
     if not hits and not collection.count(kind="text"):
         note(f"the collection has no texts to choose from; add some:\n  {session.again('add-texts')} FILE")
@@ -122,10 +126,11 @@ def describe(
         pictures.print_pictures(
             ("image",), [(str(image),)], [thumbnail(open_image(image, reduce_to=THUMBNAIL_EDGE))]
         )
-    _print_hits(hits)
+    print_hits(hits)
 
 
-def _score(given: str | None) -> float | Literal["auto"] | None:
+def score_of(given: str | None) -> float | Literal["auto"] | None:
+    """What --min-score says."""
     if given == "auto":
         return "auto"
     try:
@@ -136,7 +141,14 @@ def _score(given: str | None) -> float | Literal["auto"] | None:
         ) from None
 
 
-def _print_hits(hits: Hits, thumbnails: Mapping[str, bytes] | None = None) -> None:
+def print_picture_paths(hits: Hits, *, print0: bool) -> None:
+    """The paths of the pictures among the hits, in their order."""
+    paths = [hit_path(hit) for hit in hits if hit.uri and hit.kind == "image"]
+    print_paths(paths, separator="\0" if print0 else "\n")
+
+
+def print_hits(hits: Hits, thumbnails: Mapping[str, bytes] | None = None) -> None:
+    """A line for each hit: its score and what it is."""
     if not hits:
         least = " and ".join(f"{score:.3f} for {kind}s" for kind, score in hits.cutoffs.items())
         note(f"nothing found above the automatic cut-off, {least}" if least else "nothing found")
@@ -149,7 +161,8 @@ def _print_hits(hits: Hits, thumbnails: Mapping[str, bytes] | None = None) -> No
         pictures.print_pictures(("score", "what"), rows, shown, right=("score",))
 
 
-def _documents(hits: Hits) -> dict[str, object]:
+def documents(hits: Hits) -> dict[str, object]:
+    """Hits as JSON has them, with the cut-offs if there are any."""
     documents: dict[str, object] = {"hits": [hit_document(hit) for hit in hits]}
     return {**documents, "cutoffs": hits.cutoffs} if hits.cutoffs else documents
 

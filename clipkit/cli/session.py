@@ -111,9 +111,9 @@ class Session:
             return self.open().encoder
         return load_encoder(model, device=self.device, precision=self.precision)
 
-    def again(self, command: str) -> str:
+    def again(self, command: str, *arguments: str) -> str:
         """A command line for the same collection, to be copied from a message."""
-        words = ["clipkit", *command.split()]
+        words = ["clipkit", *command.split(), *arguments]
         if self.db is not None:
             words += ["--db", self.db]
         if self.name != "default":
@@ -136,7 +136,7 @@ def register(
     """Makes `function` a command: it takes a Session, and the common options that fill it are added.
 
     `collection` adds --db and --name, `model` --device and --precision, `filters` --where and its short
-    forms; --json is on every command.
+    forms; --json is on every command. A command that Python has for a name ends with _, as list_.
     """
     signature = inspect.signature(function, eval_str=True)
     common = [*([_DB, _NAME] if collection else []), *([_DEVICE, _PRECISION] if model else []), _JSON]
@@ -168,7 +168,7 @@ def register(
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     help_text = "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
-    app.command(function.__name__.replace("_", "-"), help=help_text)(command)
+    app.command(function.__name__.rstrip("_").replace("_", "-"), help=help_text)(command)
 
 
 @contextmanager

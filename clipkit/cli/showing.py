@@ -54,6 +54,7 @@ def demo(
         return
     note(f"\ndone in {duration(time.monotonic() - began)}. The pictures are in {place}")
     note(f"Ask them something yourself:\n  {_command(name, 'image', 10, 'a lighthouse at night')}")
+    note(f"or in the browser:\n  {_ui(name)}")
 
 
 def _of_scenes(session: Session, model: str, scenes: int) -> tuple[str, Path, Sequence[Answer]]:
@@ -123,6 +124,12 @@ def _show(session: Session, name: str, number: int, answer: Answer) -> None:
     print(f"   {_command(name, answer.kind, len(answer.hits), answer.query)}")
     for score, what in answer.hits:
         print(f"   {score:6.3f}  {one_line(what)}")
+
+
+def _ui(name: str) -> str:
+    import shlex
+
+    return shlex.join(["clipkit", "ui", "--name", name])
 
 
 def _command(name: str, kind: str, k: int, query: str) -> str:

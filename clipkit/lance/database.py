@@ -10,6 +10,7 @@ from typing import Any
 import lancedb
 import pyarrow as pa
 
+from clipkit.errors import CollectionNotFound
 from clipkit.lance.failures import storage_error
 from clipkit.lance.table import Table
 
@@ -47,6 +48,13 @@ class Database:
         """The table of that name, or None if there is none."""
         table = self._checked(partial(self._connection.open_table, name), missing="was not found", table=name)
         return None if table is None else Table(table, f"{self.uri}/{name}")
+
+    def ensure(self, name: str, schema: pa.Schema) -> Table:
+        """The table of that name, made if it is not there yet."""
+        table = self.open(name) or self.create(name, schema) or self.open(name)
+        if table is None:
+            raise CollectionNotFound(f"the table {name!r} in {self.uri} has just been deleted")
+        return table
 
     def _checked(self, operation: Callable[[], Any], *, missing: str | None, table: str = "") -> Any:
         """The result of `operation`; None where its error says `missing`; our own error for any other."""

@@ -76,6 +76,21 @@ class Table:
         self._committed(done.version)
         return done.num_inserted_rows, done.num_updated_rows
 
+    def insert(self, rows: pa.Table) -> int:
+        """The number of rows whose id was new, and which were appended; known ids are passed over.
+
+        That is decided in the commit itself: of two processes that insert one id, one counts 0.
+        """
+
+        def merge() -> Any:
+            builder = self.handle.merge_insert("id").when_not_matched_insert_all()
+            return builder.use_index(False).execute(rows)
+
+        done = self.write(merge)
+        self._committed(done.version)
+        inserted: int = done.num_inserted_rows
+        return inserted
+
     def update(self, rows: pa.Table, *, unless_changed: Sequence[str] = ()) -> int:
         """The number of known rows that were given these values; unknown ids are passed over.
 

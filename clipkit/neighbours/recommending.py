@@ -17,8 +17,8 @@ from clipkit.errors import InvalidInput
 from clipkit.filters import id_in
 from clipkit.hits import Hits, Kind
 from clipkit.query import Query
+from clipkit.refining import moved
 
-LIKED, DISLIKED = 0.75, 0.25  # shares in the direction: those of G. Salton, C. Buckley, JASIS 41 (1990)
 _CANDIDATES = 10  # hits for each one wanted, to choose different ones from
 _FEWEST = 100
 
@@ -34,9 +34,9 @@ def recommend(
 ) -> Hits:
     """Up to `k` items like the ones liked, unlike those disliked, and not all alike; never the given ones.
 
-    What is liked and disliked are ids or Queries, of which each counts the same. They make one direction, as
-    J. J. Rocchio's relevance feedback does (1971): 0.75 times the mean of the liked less 0.25 times that of
-    the disliked. Among the items nearest to it, one after the other is taken that is near to it and far from
+    What is liked and disliked are ids or Queries, of which each counts the same. They make one direction, by
+    the relevance feedback of `refining`: 0.75 times the mean of the liked less 0.15 times that of the
+    disliked. Among the items nearest to it, one after the other is taken that is near to it and far from
     those taken before, by maximal marginal relevance (J. Carbonell, J. Goldstein, SIGIR 1998): `diversity`
     is the share of the second, 0 for the nearest as they come, 1 for the most different. The score is the
     cosine similarity to the direction. Raises InvalidInput if nothing is liked or an id is not there.
@@ -44,7 +44,7 @@ def recommend(
     wanted = at_least_1(k, "k, the number of hits wanted,")
     if isinstance(diversity, bool) or not isinstance(diversity, Real) or not 0.0 <= diversity <= 1.0:
         raise InvalidInput(f"diversity is a number from 0 to 1, not {diversity!r}")
-    query = reduce(add, _parts(liked, "liked", LIKED) + _parts(disliked, "disliked", -DISLIKED))
+    query = moved(None, _mean(liked, "liked"), _mean(disliked, "disliked"))
     hits = collection.search(query, k=max(_FEWEST, _CANDIDATES * wanted) if diversity else wanted, kind=kind)
     if not diversity or len(hits) < 2:
         return hits
@@ -85,14 +85,14 @@ def _spread(values: NDArray[np.float32], over: NDArray[np.float32]) -> NDArray[n
     return np.asarray((values - low) / max(high - low, 1e-6), np.float32)
 
 
-def _parts(given: Sequence[str | Query], what: str, share: float) -> list[Query]:
-    """A query for each, all of one weight, which add up to `share`."""
+def _mean(given: Sequence[str | Query], what: str) -> Query | None:
+    """The mean of what is given, each of one weight; None if nothing is disliked."""
     if isinstance(given, str | Query):
         raise InvalidInput(f"{what} is a list of ids or queries, not one of them: put it into a list")
     if not given and what == "liked":
         raise InvalidInput("nothing is liked: name at least one item, or a Query")
     queries = [one if isinstance(one, Query) else Query.item(one) for one in given]
-    return [query * (share / len(queries) / _weight(query)) for query in queries]
+    return reduce(add, [query / len(queries) / _weight(query) for query in queries]) if queries else None
 
 
 def _weight(query: Query) -> float:

@@ -1,0 +1,1 @@
+"""The page: search, look, refine, in the browser."""
