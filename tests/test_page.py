@@ -355,7 +355,7 @@ def test_a_picture_is_described_by_texts_and_tags(page: Any, folder: Path) -> No
 
 def test_dark_is_dark(page: Any) -> None:
     lightness = (
-        "() => Math.max(...getComputedStyle(document.querySelector('.gradio-container'))"
+        "() => Math.max(...getComputedStyle(document.querySelector('gradio-app'))"
         ".backgroundColor.match(/\\d+/g).slice(0, 3).map(Number))"
     )
     assert page.evaluate(lightness) > 200
