@@ -90,6 +90,11 @@ def photos(data: Path) -> None:
     encoder = load_encoder("bundled")
     found = embed(encoder, open_labelled(data), lambda _: None)
     classes = np.array([truth.label for truth in found.truths])
+    rows = np.random.default_rng(0).choice(len(classes), min(SAMPLE, len(classes)), replace=False)
+    near = nearest_of(-(found.vectors[rows] @ found.vectors.T), rows)[:, :K]
+    print(
+        f"the vectors themselves: {(classes[near] == classes[rows, None]).mean():.3f} of a class", flush=True
+    )
     with tempfile.TemporaryDirectory() as place:
         collection = Collection.create(db=place, encoder=encoder)
         fill(collection, found.vectors)
