@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".html", ".csv", ".parquet")
 _PAGE = 8_192  # items read at once
-_COLOURS = 9  # folders that have one of their own; more are hard to tell apart
+_COLOURS = (  # Tableau's, for the largest folders; more are hard to tell apart, and its grey is all others'
+    *("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f"),
+    *("#edc948", "#b07aa1", "#ff9da7", "#9c755f"),
+)
+_OTHERS = "#bab0ac"
 _HOVER = 120  # characters of a text that a label shows
 
 
@@ -141,24 +145,27 @@ def _write_html(file: Path, table: pa.Table) -> None:
 
 
 def _traces(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Points for plotly, those of each large folder in a colour, the others together."""
+    """Points for plotly: below, in grey, what has no colour of its own; then each large folder, in one."""
     folders = [_folder(row) for row in rows]
-    largest = [name for name, _ in Counter(folders).most_common(_COLOURS)]
-    groups: dict[str | None, list[dict[str, Any]]] = {name: [] for name in largest}
+    largest = [name for name, _ in Counter(folders).most_common(len(_COLOURS))]
+    groups: dict[str | None, list[dict[str, Any]]] = {None: [], **{name: [] for name in largest}}
     for folder, row in zip(folders, rows, strict=True):
-        groups.setdefault(folder if folder in groups else None, []).append(row)
+        groups[folder if folder in groups else None].append(row)
+    colours = (_OTHERS, *_COLOURS)
     return [
         {
             "type": "scattergl",
             "mode": "markers",
             "name": "others" if name is None else html.escape(name),
+            "legendrank": 1_001 if name is None else 1_000,
             "x": [row["x"] for row in group],
             "y": [row["y"] for row in group],
             "text": [_label(row) for row in group],
             "hoverinfo": "text",
-            "marker": {"size": 5, "opacity": 0.7, **({"color": "#999999"} if name is None else {})},
+            "marker": {"size": 5, "opacity": 0.7, "color": colour},
         }
-        for name, group in groups.items()
+        for (name, group), colour in zip(groups.items(), colours, strict=False)
+        if group
     ]
 
 
