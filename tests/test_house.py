@@ -58,6 +58,7 @@ FLOORS = (
     ("collection", "evaluate", "probe"),
     ("hiding", "refining"),
     ("albums", "demo", "explain", "labels", "neighbours"),
+    ("maps",),
     ("cli",),
     ("__main__",),
 )
@@ -70,9 +71,10 @@ DOORS = {
     "lancedb": {"lance"},
     "numpy": {
         *("calibration", "collection", "colours", "comparison", "embedded", "encoder", "encoders.openclip"),
-        *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "measures", "neighbours"),
-        *("probe", "prompts", "query", "refining", "reindexing", "searching", "snapshots", "stages", "store"),
-        *("testing", "tuning", "writing"),
+        *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "maps", "measures"),
+        *("neighbours", "probe", "prompts", "query", "refining", "reindexing", "searching", "snapshots"),
+        *("stages", "store", "testing"),
+        *("tuning", "writing"),
     },
     "lxml": {"sidecars"},
     "open_clip": {"encoders.openclip", "encoders.patches", "encoders.sources", "encoders.weights"},
@@ -80,6 +82,7 @@ DOORS = {
     "PIL": {"colours", "exif", "explain", "images", "neighbours", "sketch", "testing"},
     "pillow_heif": {"images"},
     "platformdirs": {"places"},
+    "plotly": {"cli"},
     "pyarrow": {
         *(
             "adding",
@@ -103,6 +106,7 @@ DOORS = {
     "textual_image": {"cli"},
     "torch": {"cli", "encoders.devices", "encoders.openclip", "encoders.weights"},
     "typer": {"cli"},
+    "umap": {"maps"},
 }
 
 HEAVY = ("torch", "open_clip", "lancedb", "gradio", "numpy", "pyarrow", "PIL", "huggingface_hub", "pandas")
