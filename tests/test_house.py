@@ -58,6 +58,7 @@ FLOORS = (
     ("collection", "evaluate", "probe"),
     ("hiding", "refining"),
     ("albums", "demo", "labels", "neighbours"),
+    ("quality",),
     ("cli",),
     ("__main__",),
 )
@@ -73,6 +74,7 @@ DOORS = {
         *("evaluate", "hits", "images", "indexing", "labels", "lance", "measures", "neighbours", "probe"),
         *(
             "prompts",
+            "quality",
             "query",
             "refining",
             "reindexing",
