@@ -68,7 +68,7 @@ def index_quality(
     truth = iter(_best(collection, kind, asked))
     total = sum(len(each.ids) for each in asked)
     seconds: list[float] = []
-    recalls = {}
+    recalls: dict[str, float] = {}
     for each in asked:
         right = there = 0
         for vector, itself in zip(each.vectors, each.ids, strict=True):
@@ -82,7 +82,7 @@ def index_quality(
             progress(Progress(len(seconds), total, 0))
         recalls[each.kind] = right / there
     p50, p95 = (1000 * float(value) for value in np.percentile(seconds, (50, 95)))
-    counts = {each.kind: len(each.ids) for each in asked}
+    counts: dict[str, int] = {each.kind: len(each.ids) for each in asked}
     return IndexQuality(min(recalls.values()), recalls, counts, p50, p95)
 
 
@@ -100,7 +100,8 @@ def caption_quality(collection: Collection, *, sample: int = CAPTIONED, seed: in
     place = {identity: row for row, identity in enumerate(images.ids)}
     captions = read_rows(collection, "text", is_in("image_id", place), ("image_id", "text"))
     texts: dict[str, int] = {}  # equal captions are one text, right for all the pictures that have it
-    firsts, pairs = [], []
+    firsts: list[int] = []
+    pairs: list[tuple[int, int]] = []
     for at, row in enumerate(captions.columns.to_pylist()):
         if row["text"] not in texts:
             texts[row["text"]] = len(firsts)
