@@ -10,13 +10,14 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.errors import ImageError, InvalidInput
+from clipkit.errors import ImageError, InvalidInput, PlacesUnavailable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +32,22 @@ ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image | NDArray[Any]"
 """A path, the bytes of an image file, a PIL image, or an array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """What each place of a picture means.
+
+    `vectors` has a row of unit length in the space of the encoder for each, shape (rows, cols, dim) float32;
+    a row is zero where a place means nothing at all. Together they cover `box`: left, top, right, bottom, as
+    shares of the picture's width and height; what an encoder crops away has no places. `method` is the name
+    of how they were had, `source` where it is described.
+    """
+
+    vectors: NDArray[np.float32]
+    box: tuple[float, float, float, float]
+    method: str
+    source: str
 
 
 class TextCutWarning(UserWarning):
@@ -67,6 +84,13 @@ class Encoder(Protocol):
     def encode_images(self, images: Sequence[ImageInput]) -> Vectors: ...
     def preprocess(self, image: Image) -> Pixels: ...
     def encode_pixels(self, pixels: Sequence[Pixels]) -> Vectors: ...
+
+
+@runtime_checkable
+class PlaceEncoder(Encoder, Protocol):
+    """An Encoder that can tell the places of a picture; for some models it raises PlacesUnavailable."""
+
+    def encode_places(self, image: ImageInput) -> Places: ...
 
 
 class BaseEncoder(ABC):
@@ -121,18 +145,33 @@ class BaseEncoder(ABC):
         self._require("image")
         if isinstance(images, str | bytes | os.PathLike):
             raise InvalidInput("encode_images takes a list of images, not one image: put it into a list")
-        return self._rows((self._opened(image, i) for i, image in enumerate(images)), self._pixel_batch)
+        return self._rows(
+            (self.preprocess(self._opened(image, i)) for i, image in enumerate(images)), self._pixel_batch
+        )
 
     def encode_pixels(self, pixels: Sequence[Pixels]) -> Vectors:
         """Embeddings of pictures from `preprocess`: (n, dim) float32 unit rows in input order."""
         self._require("image")
         return self._rows(pixels, self._pixel_batch)
 
-    def _opened(self, image: ImageInput, position: int) -> Pixels:
+    def encode_places(self, image: ImageInput) -> Places:
+        """What each place of one picture means, in the space of `encode_images`.
+
+        Raises PlacesUnavailable for a model of which that cannot be had, and ImageError for a picture that
+        cannot be read.
+        """
+        self._require("image")
+        return self._places(self._opened(image))
+
+    def _places(self, image: Image) -> Places:  # noqa: ARG002 - what overrides this needs it
+        """The places of an upright RGB picture. A backend that has them overrides this."""
+        raise PlacesUnavailable(f"{self.name} embeds pictures as wholes and tells no places of them")
+
+    def _opened(self, image: ImageInput, position: int | None = None) -> Image:
         from clipkit.images import open_image
 
         try:
-            return self.preprocess(open_image(image, upright=self.upright, reduce_to=self.image_size))
+            return open_image(image, upright=self.upright, reduce_to=self.image_size)
         except ImageError as error:
             subject = os.fspath(image) if isinstance(image, str | os.PathLike) else "the image"
             raise ImageError(f"{subject} {error.reason}", position=position) from error
@@ -186,6 +225,17 @@ def unit_rows(raw: NDArray[Any], n: int, dim: int, *, first: int = 0) -> Vectors
         raise InvalidInput(f"its embedding is {value}, so it has no direction", position=first + int(bad[0]))
     unit: Vectors = (rows / norms).astype(np.float32)
     return unit
+
+
+def unit_places(raw: NDArray[Any]) -> NDArray[np.float32]:
+    """`raw`, (rows, cols, dim), as float32 with rows of unit length; a row of zeros stays one.
+
+    Raises InvalidInput if any is not finite.
+    """
+    norms = np.linalg.norm(raw.astype(np.float64), axis=2, keepdims=True)  # (rows, cols, 1)
+    if not np.isfinite(norms).all():
+        raise InvalidInput("the embedding of a place is not finite: try the precision fp32")
+    return np.asarray(raw / np.where(norms == 0.0, 1.0, norms), np.float32)
 
 
 def _checked_text(text: object, position: int) -> str:

@@ -7,10 +7,11 @@
     │   ├── ImageError          OSError            a file or value that is not a readable image
     │   └── FetchError          OSError            a URL from which no picture may or can be fetched
     ├── MissingExtra            ImportError        a feature whose packages are not installed
-    ├── ModelError                                 a model that cannot be had
+    ├── ModelError                                 a model that cannot be had, or not do what is asked
     │   ├── UnknownModel        LookupError        no model goes by that name
     │   ├── ModelUnavailable    OSError            it exists, but neither the cache nor the network has it
-    │   └── WeightsError        ValueError         its files are damaged or do not fit its architecture
+    │   ├── WeightsError        ValueError         its files are damaged or do not fit its architecture
+    │   └── PlacesUnavailable   NotImplementedError  it tells pictures as wholes only, no heat map
     └── CollectionError
         ├── CollectionNotFound  FileNotFoundError
         ├── CollectionExists    FileExistsError
@@ -85,7 +86,7 @@ class MissingExtra(ClipkitError, ImportError):
 
 
 class ModelError(ClipkitError):
-    """A model cannot be had."""
+    """A model cannot be had, or not do what is asked of it."""
 
 
 class UnknownModel(ModelError, LookupError):
@@ -98,6 +99,10 @@ class ModelUnavailable(ModelError, OSError):
 
 class WeightsError(ModelError, ValueError):
     """A model's files are damaged, or do not fit its architecture."""
+
+
+class PlacesUnavailable(ModelError, NotImplementedError):
+    """The model tells pictures as wholes only: what one place of a picture means cannot be had of it."""
 
 
 class CollectionError(ClipkitError):

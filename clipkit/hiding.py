@@ -61,7 +61,7 @@ def visible(collection: Collection, where: str | None = None) -> str | None:
 def _mark(collection: Collection, ids: Sequence[str], value: bool) -> int:
     wanted = list(dict.fromkeys(strings(ids, "an id")))
     if not _has_column(collection):
-        if not value:
+        if not value or not wanted:
             return collection.count(where=id_in(wanted))
         _add_column(collection)
     captions = collection.to_arrow(columns=["id"], where=is_in("image_id", wanted))["id"].to_pylist()

@@ -32,7 +32,7 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 # a pixel), which an ordinary machine still survives.
 MAX_PIXELS = 200_000_000
 THUMBNAIL_EDGE = 256  # pixels; sharp in a grid of results on a dense screen, about 15 kB
-_THUMBNAIL_QUALITY = 80
+THUMBNAIL_QUALITY = 80
 _BIG_PIXELS = 50_000_000  # beyond what most cameras give; of such pictures one is decoded at a time
 
 # Only formats that begin with a signature (any file may be a TGA), decode in this process (EPS would start
@@ -165,14 +165,14 @@ def open_image(
         return wish.turned(rgb(source, factor=wish.factor(source)), orientation_of(source))
 
 
-def thumbnail(image: Image.Image, *, edge: int = THUMBNAIL_EDGE) -> bytes:
+def thumbnail(image: Image.Image, *, edge: int = THUMBNAIL_EDGE, quality: int = THUMBNAIL_QUALITY) -> bytes:
     """JPEG bytes of `image` with no edge above `edge` pixels, never enlarged, without metadata."""
     if edge < 1:
         raise InvalidInput(f"a thumbnail's edge is at least 1 pixel, not {edge}")
     small = rgb(image)
     small.thumbnail((edge, edge), Image.Resampling.HAMMING)  # as sharp as bicubic, for two thirds of the time
     out = io.BytesIO()
-    small.save(out, "JPEG", quality=_THUMBNAIL_QUALITY)
+    small.save(out, "JPEG", quality=quality)
     return out.getvalue()
 
 

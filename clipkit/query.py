@@ -143,21 +143,17 @@ class Query:
     def resolve(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> NDArray[np.float32]:
         """The unit vector to search by, shape (dim,).
 
-        `stored` gives the stored vectors of items by their ids, one row each, in order. Texts are embedded
-        in one batch, images in another. Raises InvalidInput if a vector does not fit or the parts cancel.
+        `stored` is as in `embedded`. Raises InvalidInput if a vector does not fit or the parts cancel.
         """
-        total, _ = self._sum(encoder, stored)
-        return np.asarray(total / np.linalg.norm(total), np.float32)
+        rows = self.embedded(encoder, stored)
+        return np.asarray(self.coefficients(rows) @ rows, np.float32)
 
-    def length(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> float:
-        """The length of the weighted sum of the parts, before `resolve` normalises it. Raises as it does."""
-        total, scale = self._sum(encoder, stored)
-        return float(np.linalg.norm(total)) * scale
+    def embedded(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> NDArray[np.float64]:
+        """The unit vectors of the parts, in their order, shape (parts, dim).
 
-    def _sum(
-        self, encoder: Encoder, stored: Callable[[list[str]], Vectors]
-    ) -> tuple[NDArray[np.float64], float]:
-        """The weighted sum of the parts, (dim,), divided by the number beside it: the largest weight."""
+        `stored` gives the stored vectors of items by their ids, one row each, in order. Texts are embedded
+        in one batch, images in another. Raises InvalidInput if a vector does not fit.
+        """
         rows = np.empty((len(self.parts), encoder.dim), np.float64)
         for what, embed in (
             ("text", encoder.encode_texts),
@@ -168,13 +164,28 @@ class Query:
             places = [i for i, part in enumerate(self.parts) if part.what == what]
             if places:
                 rows[places] = _embedded([self.parts[i].value for i in places], embed, encoder.dim)
+        return rows
+
+    def coefficients(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much each of the parts, whose unit vectors are `rows`, counts in the unit vector of all.
+
+        Shape (parts,): the weights, divided by the length of the weighted sum. Raises InvalidInput if the
+        parts cancel each other.
+        """
         weights = np.array([part.weight for part in self.parts])  # (parts,)
         largest = float(np.abs(weights).max()) or 1.0  # scaled by it, sums of huge weights stay finite
         weights = weights / largest
         total = weights @ rows  # (dim,)
-        if float(np.linalg.norm(total)) <= _CANCELLED * float(np.abs(weights).sum()):
+        norm = float(np.linalg.norm(total))
+        if norm <= _CANCELLED * float(np.abs(weights).sum()):
             raise InvalidInput(f"the parts of the query cancel each other, so no direction is left: {self}")
-        return total, largest
+        shares: NDArray[np.float64] = weights / norm
+        return shares
+
+    def length(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> float:
+        """The length of the weighted sum of the parts, before `resolve` normalises it. Raises as it does."""
+        shares = self.coefficients(self.embedded(encoder, stored))
+        return max(abs(part.weight) for part in self.parts) / float(np.abs(shares).max())
 
 
 def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> Vectors:

@@ -6,31 +6,27 @@ table (the items whose vector is null), so an interrupted run is continued by ru
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from clipkit.comparison import COMPARED, compare_models
 from clipkit.encoder import Encoder, Pixels, Vectors, batched
-from clipkit.errors import CollectionMismatch, ImageError, InvalidInput, MissingExtra
+from clipkit.errors import CollectionMismatch, ImageError, InvalidInput
 from clipkit.filters import all_of, id_in
 from clipkit.folders import file_of
-from clipkit.images import MAX_PIXELS, open_image, read_picture
+from clipkit.images import MAX_PIXELS, open_image
 from clipkit.reports import Failure, Progress, ReindexReport
-from clipkit.stages import read_ahead, reopen, size_needed
+from clipkit.stages import original, read_ahead, size_needed
 from clipkit.stamps import Stamp
 from clipkit.store import Store
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 PAGE = 1024  # items whose rows are read at once
 ENCODE_BATCH = 64
@@ -265,9 +261,9 @@ def _prepared(
     (item,) = row.select(["id", "kind", "text", "uri", "content_hash"]).to_pylist()
     if item["kind"] == "text":
         return Prepared(row, item["id"], text=item["text"])
-    original = None if jpeg else _original(encoder, max_pixels, item)
-    if original is not None:
-        return Prepared(row, item["id"], pixels=encoder.preprocess(original))
+    picture = None if jpeg else original(item, encoder, size_needed(encoder), max_pixels=max_pixels)
+    if picture is not None:
+        return Prepared(row, item["id"], pixels=encoder.preprocess(picture))
     jpeg = jpeg or store.read_thumbnails([item["id"]]).get(item["id"])
     if jpeg is None:
         return Failure(item["id"], "its file is gone or has changed, and it has no thumbnail")
@@ -276,17 +272,3 @@ def _prepared(
     except ImageError as error:
         return Failure(item["id"], f"its thumbnail {error.reason}")
     return Prepared(row, item["id"], pixels=encoder.preprocess(thumbnail), from_thumbnail=True)
-
-
-def _original(encoder: Encoder, max_pixels: int, item: Mapping[str, Any]) -> Image | None:
-    """The picture of an item as it was when it was added, if its file or archive still has that."""
-    try:
-        data = reopen(item["uri"])
-        if hashlib.sha256(data.read()).hexdigest() != item["content_hash"]:
-            return None
-        data.seek(0)
-        reduced = size_needed(encoder)
-        picture = read_picture(data, upright=encoder.upright, reduce_to=reduced, max_pixels=max_pixels)
-    except (ImageError, MissingExtra):
-        return None
-    return picture.image

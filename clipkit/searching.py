@@ -42,7 +42,7 @@ class Request:
 
 def search(store: Store, backgrounds: Backgrounds, encoder: Callable[[], Encoder], request: Request) -> Hits:
     """The hits of `Collection.search`. `encoder` is called only if the request is sound."""
-    query = _parsed(request.query)
+    query = parsed_query(request.query)
     wanted = at_least_1(request.k, "k, the number of hits wanted,")
     auto = request.min_score == "auto"
     least = -1.0 if auto or request.min_score is None else cosine(request.min_score)
@@ -75,7 +75,7 @@ def cutoffs(
     store: Store, backgrounds: Backgrounds, encoder: Callable[[], Encoder], query: str | Query
 ) -> dict[Kind, float]:
     """What `Collection.cutoffs` gives."""
-    parsed = _parsed(query)
+    parsed = parsed_query(query)
     vectors, vector = _resolved(store, parsed, encoder())
     return backgrounds.of(vectors).cutoffs(vector, None, _named(parsed))
 
@@ -112,7 +112,8 @@ def _named(query: Query) -> list[str]:
     return [str(part.value) for part in query.parts if part.what == "id"]
 
 
-def _parsed(query: str | Query) -> Query:
+def parsed_query(query: str | Query) -> Query:
+    """`query`, or what it says in one line. Raises QueryError, or InvalidInput for anything else."""
     parsed = Query.parse(query) if isinstance(query, str) else query
     if not isinstance(parsed, Query):
         raise InvalidInput(

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import BinaryIO, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +25,12 @@ from clipkit.archives import Member
 from clipkit.encoder import Encoder, ImageInput, Pixels
 from clipkit.errors import ImageError, MissingExtra
 from clipkit.folders import FoundFile, Walk, id_to_path, member_of
-from clipkit.images import THUMBNAIL_EDGE, Picture, open_image, read_picture, thumbnail
+from clipkit.images import MAX_PIXELS, THUMBNAIL_EDGE, Picture, open_image, read_picture, thumbnail
 from clipkit.schema import BUILTIN_COLUMNS, ItemRow
 from clipkit.stamps import is_vector_column
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MAX_FILE_BYTES = 1 << 30  # beyond every camera; bounds what one file can take of memory
 
@@ -183,6 +186,26 @@ def reopen(uri: str) -> BinaryIO:
             raise
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
     return _named(data, uri)
+
+
+def original(
+    item: Mapping[str, Any], encoder: Encoder, reduce_to: int, *, max_pixels: int = MAX_PIXELS
+) -> Image | None:
+    """The picture of an item as it was when it was added, if its file or archive still has that.
+
+    `item` has its uri and content_hash. It may be reduced, as in `read_picture`.
+    """
+    if item["uri"] is None:
+        return None
+    try:
+        data = reopen(item["uri"])
+        if hashlib.sha256(data.read()).hexdigest() != item["content_hash"]:
+            return None
+        data.seek(0)
+        picture = read_picture(data, upright=encoder.upright, reduce_to=reduce_to, max_pixels=max_pixels)
+    except (ImageError, MissingExtra):
+        return None
+    return picture.image
 
 
 def _named(data: bytes, identity: str) -> BinaryIO:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.encoder import BaseEncoder, Pixels
+from clipkit.encoder import BaseEncoder, Pixels, Places, unit_places
 from clipkit.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -69,6 +69,12 @@ class FakeEncoder(BaseEncoder):
     def _pixel_batch(self, pixels: list[Pixels]) -> NDArray[Any]:
         return np.stack([self._picture(picture) for picture in pixels])
 
+    def _places(self, image: Image) -> Places:
+        """An 8 x 8 grid over all of the picture, each place the axis of the colour nearest to its own."""
+        pixels = self.preprocess(image)
+        raw = np.stack([[self._axis(_nearest(pixel)) for pixel in row] for row in pixels])
+        return Places(unit_places(raw), (0.0, 0.0, 1.0, 1.0), "colours", "clipkit.testing")
+
     def _overlong(self, texts: list[str]) -> list[int]:
         return [i for i, text in enumerate(texts) if len(_words(text)) > self.context_length]
 
@@ -84,8 +90,7 @@ class FakeEncoder(BaseEncoder):
 
     def _picture(self, pixels: Pixels) -> NDArray[Any]:
         mean = pixels.reshape(-1, 3).mean(axis=0)  # (3,)
-        nearest = int(np.argmin(np.linalg.norm(np.array(list(COLOURS.values())) - mean, axis=1)))
-        return self._axis(nearest) + OWN_SHARE * self._direction(pixels.tobytes())
+        return self._axis(_nearest(mean)) + OWN_SHARE * self._direction(pixels.tobytes())
 
     def _axis(self, i: int) -> NDArray[Any]:
         axis: NDArray[Any] = np.eye(self.dim)[i]
@@ -96,6 +101,11 @@ class FakeEncoder(BaseEncoder):
         digest = int.from_bytes(hashlib.sha256(seed).digest()[:8], "big")
         free = np.random.default_rng(digest).normal(size=self.dim - len(COLOURS))
         return np.concatenate([np.zeros(len(COLOURS)), free / np.linalg.norm(free)])
+
+
+def _nearest(colour: NDArray[Any]) -> int:
+    """Which of COLOURS is nearest to (red, green, blue)."""
+    return int(np.argmin(np.linalg.norm(np.array(list(COLOURS.values())) - colour, axis=1)))
 
 
 def _words(text: str) -> list[str]:

@@ -20,6 +20,7 @@ ALL: list[BaseException] = [
     errors.UnknownModel("no model 'x'"),
     errors.ModelUnavailable("no network"),
     errors.WeightsError("cut short"),
+    errors.PlacesUnavailable("wholes only"),
     errors.CollectionError("no"),
     errors.CollectionNotFound("none"),
     errors.CollectionExists("there"),

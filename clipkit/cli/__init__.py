@@ -19,6 +19,7 @@ from clipkit.cli import (
     albums,
     changing,
     evaluating,
+    explaining,
     keeping,
     machine,
     neighbouring,
@@ -42,6 +43,7 @@ register(app, adding.index, model=True)
 register(app, searching.search, model=True, filters=True)
 register(app, searching.describe, model=True, filters=True)
 register(app, serving.ui, model=True)
+register(app, explaining.explain, model=True)
 register(app, adding.add_texts, model=True)
 register(app, neighbouring.recommend, model=True)
 register(app, neighbouring.duplicates, filters=True)

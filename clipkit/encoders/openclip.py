@@ -8,6 +8,7 @@ import logging
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.encoder import BaseEncoder, Pixels
+from clipkit.encoder import BaseEncoder, Pixels, Places, unit_places
 from clipkit.encoders import weights
 from clipkit.encoders.devices import Placement, place
+from clipkit.encoders.patches import box_of, reader_of
 from clipkit.encoders.sources import Source, locate
 from clipkit.errors import ModelUnavailable, WeightsError
 
@@ -90,6 +92,28 @@ class OpenClipEncoder(BaseEncoder):
         batch = torch.from_numpy(np.stack(pixels)).to(self._placement.dtype)
         with self._lock:
             return self._rows_of(self._model.encode_image, batch)
+
+    def _places(self, image: Image) -> Places:
+        import torch
+
+        reader = reader_of(self._model.visual, self.name)
+        transform = self._transform if reader.scale == 1 else self._enlarging(reader.scale)
+        pixels = transform(image)[None].to(self._placement.device, self._placement.dtype)  # (1, 3, h, w)
+        with self._lock, torch.inference_mode():
+            raw = reader.read(pixels).float().cpu().numpy()  # (rows, cols, dim)
+        cfg = self._model.visual.preprocess_cfg
+        box = box_of(image.width, image.height, size=cfg["size"], mode=cfg["resize_mode"])
+        return Places(unit_places(raw), box, reader.method, reader.source)
+
+    def _enlarging(self, scale: int) -> Callable[[Image], Any]:
+        """The preprocessing, but to pictures so many times as large."""
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
+        cfg = PreprocessCfg(**self._model.visual.preprocess_cfg)
+        height, width = (cfg.size, cfg.size) if isinstance(cfg.size, int) else cfg.size
+        enlarged = replace(cfg, size=(scale * height, scale * width))
+        larger: Callable[[Image], Any] = image_transform_v2(enlarged, is_train=False)
+        return larger
 
     def _rows_of(self, encode: Callable[..., Any], batch: Any) -> NDArray[Any]:
         import torch

@@ -1,0 +1,80 @@
+"""The page on loopback, over a small collection of drawn scenes, and a browser to look at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from clipkit import Collection
+from clipkit.sketch import caption, draw, scene
+from clipkit_web.guard import Auth
+from clipkit_web.serving import application
+from clipkit_web.site import Site
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+HOW_TO_GET_ONE = "needs Chromium: apt-get install chromium (or CLIPKIT_TEST_BROWSER=its path)"
+SCENES = 40
+
+
+def draw_scenes(folder: Path, seeds: Iterator[int] | range) -> list[Path]:
+    """The drawn scenes as JPEGs with their captions beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for seed in seeds:
+        path = folder / f"{seed:04}.jpg"
+        draw(scene(seed), size=256).save(path, quality=85)
+        path.with_suffix(".txt").write_text(caption(scene(seed)), encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def fill(db: Path, folder: Path, name: str = "default") -> Collection:
+    """A collection of the scenes in `folder`, by the bundled model."""
+    collection = Collection.create(name, db=db, encoder="bundled")
+    collection.index(folder)
+    return collection
+
+
+@contextmanager
+def serving(site: Site, *, auth: Auth | None = None) -> Iterator[str]:
+    """The page's address, as long as it is served."""
+    config = uvicorn.Config(
+        application(site, auth=auth), port=0, log_level="error", timeout_graceful_shutdown=1, lifespan="on"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the server ended before it answered")
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+
+
+def browser_path() -> str | None:
+    """Where a Chromium is; None if there is none."""
+    named = os.environ.get("CLIPKIT_TEST_BROWSER")
+    return named or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@contextmanager
+def chromium(play: Any) -> Iterator[Any]:
+    """A browser of Playwright's, without a window."""
+    browser = play.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
+    try:
+        yield browser
+    finally:
+        browser.close()
