@@ -325,6 +325,15 @@ def test_a_thumbnail_of_any_mode_is_on_white_and_leaves_its_picture_alone() -> N
     assert (image.size, image.mode) == ((600, 300), "RGBA")
 
 
+def test_a_thumbnail_of_higher_quality_is_nearer_to_its_picture() -> None:
+    image = noise(64, 64)
+    off = [
+        np.abs(np.asarray(Image.open(io.BytesIO(data)), np.int16) - np.asarray(image)).mean()
+        for data in (thumbnail(image), thumbnail(image, quality=92))
+    ]
+    assert off[1] < off[0]
+
+
 def test_a_thumbnail_has_at_least_one_pixel() -> None:
     with pytest.raises(InvalidInput, match=r"^a thumbnail's edge is at least 1 pixel, not 0$"):
         thumbnail(noise(3, 3), edge=0)

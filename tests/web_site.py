@@ -15,7 +15,7 @@ import uvicorn
 
 from clipkit import Collection
 from clipkit.sketch import caption, draw, scene
-from clipkit_web.guard import Auth
+from clipkit_web.auth import Auth
 from clipkit_web.serving import application
 from clipkit_web.site import Site
 

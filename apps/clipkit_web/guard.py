@@ -29,12 +29,12 @@ _ANYWHERE = frozenset(("0.0.0.0", "::", ""))  # noqa: S104 - told, not bound
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\\?#\s]+)(?::\d{1,5})?", re.ASCII | re.IGNORECASE)
 _PORTS = {"http": ":80", "https": ":443"}
 
-# Gradio's page has inline scripts and styles, and plotly makes functions of text. No other site is named, so
-# nothing is loaded from one, and nothing is told to one.
+# Gradio's page has inline scripts and styles, and its HTML component and plotly make functions of text. No
+# other site is named, so nothing is loaded from one, and nothing is told to one.
 _POLICY = "; ".join(
     (
         "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "media-src 'self' data: blob:",

@@ -7,14 +7,11 @@ import io
 from datetime import datetime
 from typing import Any
 
-from clipkit.explain import contributions, heat
-
 from clipkit import Collection, Query
 from clipkit.errors import ClipkitError
+from clipkit.explain import Contribution, contributions, heat
 from clipkit.folders import id_to_path
 from clipkit.hits import Hit, Item
-from clipkit.images import open_image
-from clipkit.stages import reopen
 from clipkit_web.asking import name_of, question
 from clipkit_web.form import Form
 from clipkit_web.site import Site
@@ -92,14 +89,23 @@ def _parts(site: Site, collection: Collection, form: Form, item: Item) -> list[d
         return []
     return [
         {
-            "label": part.label,
-            "weight": part.weight,
+            "label": _label(part),
+            "weight": round(part.weight, 3),
             "cosine": round(part.cosine, 4),
             "share": round(part.share, 4),
-            "words": [{"word": word.word, "share": round(word.share, 4)} for word in part.words],
+            "words": [{"word": word.text, "share": round(word.effect, 4)} for word in part.words],
         }
         for part in contributions(collection, asked, item.id)
     ]
+
+
+def _label(part: Contribution) -> str:
+    """What to call a part: its words, or what stands for the pictures in it."""
+    if part.what == "image":
+        return "the picture"
+    if part.what == "vector":  # Rocchio's means
+        return "what was marked good" if part.weight > 0 else "what was marked bad"
+    return f"like {id_to_path(part.part.removeprefix('id:'))}" if part.what == "id" else part.part
 
 
 def why(site: Site, form: Form, identity: str) -> dict[str, Any]:
@@ -113,8 +119,7 @@ def why(site: Site, form: Form, identity: str) -> dict[str, Any]:
         return {"reason": "Ask for something first: the map shows which places of the picture fit the query."}
     try:
         found = heat(collection, asked, identity)
-        (item,) = collection.get([identity])
-        picture = found.overlay(open_image(reopen(item.uri or item.id), reduce_to=HEAT_EDGE))
+        picture = found.overlay()
     except ClipkitError as error:
         return {"reason": str(error)}
     picture.thumbnail((HEAT_EDGE, HEAT_EDGE))

@@ -11,10 +11,11 @@ from contextlib import suppress
 from typing import Any
 
 from clipkit.errors import ClipkitError, InvalidInput
-from clipkit_web.guard import Auth, Guard
+from clipkit_web.auth import Auth
+from clipkit_web.guard import Guard
 from clipkit_web.site import Options, Site
+from clipkit_web.uploads import MAX_BYTES
 
-MOST_UPLOAD = 25 << 20  # bytes
 PORT = 7860  # Gradio's own
 _PORTS = 20  # that are tried from there
 
@@ -39,14 +40,14 @@ def application(site: Site, *, hosts: tuple[str, ...] = (), auth: Auth | None = 
         path="/",
         footer_links=["api"],
         run_history=False,
-        max_file_size=MOST_UPLOAD,
+        max_file_size=MAX_BYTES,
         mcp_server=site.options.mcp,
         ssr_mode=False,
         show_error=True,
         theme=THEME,
         css=STYLE,
     )
-    return Guard(mounted, hosts=hosts, auth=auth, max_body_bytes=MOST_UPLOAD + (1 << 20))
+    return Guard(mounted, hosts=hosts, auth=auth)
 
 
 def serve(

@@ -13,7 +13,7 @@ from clipkit.cli.session import Session
 from clipkit.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from clipkit_web.guard import Auth
+    from clipkit_web.auth import Auth
 
 NO_AUTH = "none"
 
@@ -73,14 +73,14 @@ def ui(
 
 
 def _auth(host: str, auth: str | None, token_file: Path | None) -> Auth | None:
-    from clipkit_web.guard import Auth
+    from clipkit_web.auth import Auth
 
     if auth and token_file:
         raise InvalidInput("--auth and --token-file exclude each other: give one of them")
     if token_file:
-        return Auth.token(token_file)
+        return Auth.from_token_file(token_file)
     if auth and auth != NO_AUTH:
-        return Auth.password(auth)
+        return Auth.from_pair(auth)
     if auth != NO_AUTH and not _is_loopback(host):
         raise InvalidInput(
             f"--host {host} would show the collection to everyone who can reach this machine: give --auth "
