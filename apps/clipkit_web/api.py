@@ -52,7 +52,7 @@ class Found(TypedDict):
 
 
 class Said(TypedDict):
-    """A text or label that fits a picture. A tag's `strength` is in standard deviations above other labels."""
+    """A text or label that fits a picture. `strength`, of tags, is in standard deviations above others."""
 
     text: str
     score: float
@@ -111,9 +111,18 @@ def register(site: Site, describer: Describer) -> None:
     They do not queue: a queued tool would call its own page over HTTP, and be asked for a password there.
     """
     api = Api(site, describer)
-    functions: list[Callable[..., Any]] = [api.search, api.similar, api.describe, api.tag, api.item]
-    for function in [*functions, api.collections, api.albums, api.album]:
-        gr.api(_told(function), api_name=function.__name__, queue=False)
+    functions: dict[str, Callable[..., Any]] = {
+        "search": api.search,
+        "similar": api.similar,
+        "describe": api.describe,
+        "tag": api.tag,
+        "item": api.item,
+        "collections": api.collections,
+        "albums": api.albums,
+        "album": api.album,
+    }
+    for name, function in functions.items():
+        gr.api(_told(function), api_name=name, queue=False)
 
 
 class Api:
@@ -141,7 +150,7 @@ class Api:
             query: what to look for, such as "a dog on a beach" or "a dog - people".
             k: how many hits, from 1 to 5000.
             kind: "image", "text", or empty for both.
-            where: an SQL filter over columns: taken_at, camera, width, height, latitude, longitude, uri, text.
+            where: an SQL filter over columns: taken_at, camera, width, height, latitude, longitude, text.
             min_score: the least cosine similarity of a hit, as a number; "auto" keeps only what stands out.
             collection: the name of a collection; empty for the default one.
             hybrid: whether to look for the words themselves, too, in captions and names of files.
@@ -180,7 +189,7 @@ class Api:
         """Say what a picture shows: the texts of the collection that fit it best, and tags.
 
         Args:
-            image: a picture: an uploaded file (handle_file in Python), or its bytes as data:image/jpeg;base64,...
+            image: an uploaded file (handle_file in Python), or a picture's bytes as data:image/jpeg;base64,...
             id: in place of a picture, the id of one in the collection.
             collection: the name of a collection; empty for the default one.
             vocabulary: labels to choose tags from, one a line; empty for some 500 everyday ones.
@@ -203,7 +212,7 @@ class Api:
         """Choose the labels of a vocabulary that hold for a picture.
 
         Args:
-            image: a picture: an uploaded file (handle_file in Python), or its bytes as data:image/jpeg;base64,...
+            image: an uploaded file (handle_file in Python), or a picture's bytes as data:image/jpeg;base64,...
             id: in place of a picture, the id of one in the collection.
             collection: the name of a collection; empty for the default one.
             vocabulary: the labels, one a line; empty for some 500 everyday ones.

@@ -35,8 +35,8 @@ class Describer:
         """The vector of an uploaded picture, (dim,), by the collection's model. Raises ImageError."""
         uploads = self._site.uploads
         picture = uploads.picture(uploads.keep(data))
-        vectors: Vectors = self._site.collection(name).encoder.encode_images([picture])
-        return vectors[0]
+        vector: Vectors = self._site.collection(name).encoder.encode_images([picture])[0]
+        return vector
 
     def description(self, name: str, vector: Vectors, vocabulary: str = "") -> Description:
         """What the picture of that vector shows; labels are a vocabulary's lines, the built-in one if empty.
