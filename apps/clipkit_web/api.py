@@ -189,7 +189,7 @@ class Api:
         """Say what a picture shows: the texts of the collection that fit it best, and tags.
 
         Args:
-            image: an uploaded file (handle_file in Python), or a picture's bytes as data:image/jpeg;base64,...
+            image: an uploaded file (handle_file in Python), or a picture's bytes: data:image/jpeg;base64,...
             id: in place of a picture, the id of one in the collection.
             collection: the name of a collection; empty for the default one.
             vocabulary: labels to choose tags from, one a line; empty for some 500 everyday ones.
@@ -212,7 +212,7 @@ class Api:
         """Choose the labels of a vocabulary that hold for a picture.
 
         Args:
-            image: an uploaded file (handle_file in Python), or a picture's bytes as data:image/jpeg;base64,...
+            image: an uploaded file (handle_file in Python), or a picture's bytes: data:image/jpeg;base64,...
             id: in place of a picture, the id of one in the collection.
             collection: the name of a collection; empty for the default one.
             vocabulary: the labels, one a line; empty for some 500 everyday ones.

@@ -13,6 +13,7 @@ from clipkit_web.components import STYLE
 from clipkit_web.describe_tab import DescribeTab
 from clipkit_web.describer import Describer
 from clipkit_web.form import Form
+from clipkit_web.manage_tab import ManageTab
 from clipkit_web.search_tab import SearchTab
 from clipkit_web.site import Site
 
@@ -47,6 +48,8 @@ def build(site: Site) -> gr.Blocks:
                 albums = AlbumsTab(site, which, show, into)
             with gr.Tab("Describe", id="describe"):
                 DescribeTab(describer, which)
+            with gr.Tab("Manage", id="manage") as last:
+                manage = ManageTab(site, which, show, into)
 
         def load(request: gr.Request) -> list[Any]:
             link = str(request.query_params or "")
@@ -59,6 +62,7 @@ def build(site: Site) -> gr.Blocks:
         page.load(load, None, [which, *search.shown.all], **quiet)
         tab.select(albums.shown, which, albums.list, **quiet)
         which.input(switch, which, search.shown.all, **quiet)
+        manage.connect(last)
         api.register(site, describer)
     page.queue(default_concurrency_limit=AT_ONCE)
     return page
