@@ -38,7 +38,7 @@ class Job(Generic[T]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._state = State[T]()
+        self._state: State[T] = State()
         self._seen: deque[tuple[float, int]] = deque()  # (time, done)
         self._thread: threading.Thread | None = None
 
