@@ -35,7 +35,7 @@ function found(all) {
     make("div", { class: "ck-buttons" },
       make("button", { type: "button", onclick: () => tell("best") }, "keep the best of every group"),
       make("button", { type: "button", disabled: !all.acts, onclick: () => tell("undo") }, "undo")),
-    all.groups.map((one, at) => group(one, at, all.collection)));
+    make("div", { class: "ck-groups" }, all.groups.map((one, at) => group(one, at, all.collection))));
 }
 
 function going({ progress: at, stopping }) {
