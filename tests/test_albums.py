@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipkit import Collection, Query, load_encoder
+from clipkit import Collection, Hit, Query, load_encoder, sketch
 from clipkit.albums import LARGEST_PICTURE, PICTURE_EDGE, Album, albums, delete, hits, missing, named, save
 from clipkit.encoders import sources
 from clipkit.errors import FilterError, ImageError, InvalidInput, QueryError
@@ -465,15 +465,39 @@ def test_albums_outlive_what_a_snapshot_undoes(
 # --- with a model that knows meaning
 
 
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """80 drawn scenes in one folder, 80 others in another. A name begins with its seed, of four digits."""
+    folder = tmp_path_factory.mktemp("scenes")
+    drawings = gallery(folder / "first", scenes=160)
+    draw_gallery(drawings)
+    (folder / "second").mkdir()
+    for drawing in drawings[80:]:
+        drawing.path.rename(folder / "second" / drawing.path.name)
+    return folder
+
+
 @pytest.mark.skipif(
     not (sources.BUNDLED / "open_clip_model.safetensors").is_file(),
     reason="clipkit/bundled holds no weights in this checkout",
 )
-def test_feedback_finds_more_of_what_was_meant(db: Path, tmp_path: Path) -> None:
-    """Of scenes that one word fits, those are wanted that lie in the snow, which the query does not say."""
-    drawings = gallery(tmp_path / "gallery", scenes=60)
-    draw_gallery(drawings)
+@pytest.mark.parametrize("setting", ["night", "sea", "desert"])
+def test_feedback_says_what_the_query_does_not(db: Path, scenes: Path, setting: str) -> None:
+    """Three good pictures and three bad ones, for a query that fits them all alike."""
     collection = Collection.create(db=db, encoder=load_encoder("bundled", device="cpu", precision="fp32"))
-    collection.index(tmp_path / "gallery")
-    captions = {str(drawing.path.resolve()): drawing.caption for drawing in drawings}
-    assert captions
+    collection.index(scenes / "first")
+
+    def is_wanted(hit: Hit) -> bool:
+        return sketch.scene(int(Path(hit.id).name[:4])).setting == setting
+
+    everything = collection.search("a picture", k=999)
+    good = [hit.id for hit in everything if is_wanted(hit)][:3]
+    bad = [hit.id for hit in everything if not is_wanted(hit)][:3]
+    album = save(collection, Album(setting, "a picture", good=good, bad=bad))
+    plain = [hit for hit in everything if hit.id not in good][:10]
+    moved = list(hits(collection, album, k=13))[3:]
+    assert sum(map(is_wanted, moved)) >= 2 * sum(map(is_wanted, plain)) + 2
+
+    collection.index(scenes / "second")
+    later = [hit for hit in hits(collection, album, k=13) if "second" in hit.id]
+    assert sum(map(is_wanted, later)) >= 2, "it has filled itself with pictures of the same kind"

@@ -91,6 +91,16 @@ def test_a_slice_of_hits_is_hits_with_thumbnails_and_columns() -> None:
     assert tail[5:].to_arrow().schema.names == list(TYPES)
 
 
+def test_hits_and_hits_are_hits_with_thumbnails_and_columns() -> None:
+    hits = hits_of()
+    turned = hits[1:] + hits[:1]
+    assert [hit.id for hit in turned] == ["word", "/b.jpg", "/a.jpg"]
+    assert sources(turned) == [JPEG["/b.jpg"], JPEG["/a.jpg"]]
+    assert turned.to_arrow().schema.names == list(TYPES)
+    cut = Hits((), SCHEMA, lambda _: {}, {"image": 0.1}) + Hits((), SCHEMA, lambda _: {}, {"text": 0.2})
+    assert cut.cutoffs == {"image": 0.1, "text": 0.2}
+
+
 def test_equal_hits_are_equal_and_hash_alike() -> None:
     assert hits_of() == hits_of()
     assert hits_of() == list(hits_of())

@@ -45,6 +45,20 @@ def files(uri: str, kind: str = "data") -> int:
 # --- databases and writes
 
 
+def test_a_table_is_ensured_whoever_made_it(uri: str) -> None:
+    first = Database(uri).ensure("new", SCHEMA)
+    first.upsert(batch(["a"]))
+    assert Database(uri).ensure("new", SCHEMA).count() == 1
+
+
+def test_only_new_ids_are_inserted(table: Table) -> None:
+    assert table.insert(batch(["a", "b"], n=[1, 2])) == 2
+    assert table.insert(batch(["b", "c"], n=[7, 3])) == 1
+    assert table.insert(batch(["a"], n=[9])) == 0
+    rows = table.read(["id", "n"]).sort_by("id").to_pylist()
+    assert rows == [{"id": "a", "n": 1}, {"id": "b", "n": 2}, {"id": "c", "n": 3}]
+
+
 def test_a_table_is_made_once_and_opened_if_it_is_there(uri: str, table: Table) -> None:
     database = Database(uri)
     assert database.names() == ["t"]

@@ -280,6 +280,16 @@ def test_only_minus_is_the_opposite_direction() -> None:
     np.testing.assert_array_equal(Query.parse("- red").resolve(encoder, nothing_stored), -red)
 
 
+@pytest.mark.parametrize(
+    ("line", "length"),
+    [("red", 1), ("-3*red", 3), ("red + blue", np.sqrt(2)), ("3*red - 4*blue", 5), ("1e300*red", 1e300)],
+)
+def test_the_length_is_that_of_the_sum_of_the_parts(line: str, length: float) -> None:
+    assert Query.parse(line).length(FakeEncoder(), nothing_stored) == pytest.approx(length)
+    with pytest.raises(InvalidInput, match="the parts of the query cancel each other"):
+        (Query.parse(line) - Query.parse(line)).length(FakeEncoder(), nothing_stored)
+
+
 def test_every_kind_resolves_in_one_batch_per_kind(tmp_path: Path) -> None:
     calls: list[tuple[str, int]] = []
 

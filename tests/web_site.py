@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from PIL import ExifTags, Image
 
 from clipkit import Collection
 from clipkit.sketch import caption, draw, scene
@@ -21,16 +23,20 @@ from clipkit_web.site import Site
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOW_TO_GET_ONE = "needs Chromium: apt-get install chromium (or CLIPKIT_TEST_BROWSER=its path)"
-SCENES = 40
 
 
 def draw_scenes(folder: Path, seeds: Iterator[int] | range) -> list[Path]:
-    """The drawn scenes as JPEGs with their captions beside them."""
+    """The drawn scenes as JPEGs with their captions beside them, one taken each day from 1 January 2020 on
+    with one of three cameras."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for seed in seeds:
         path = folder / f"{seed:04}.jpg"
-        draw(scene(seed), size=256).save(path, quality=85)
+        exif = Image.Exif()
+        exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "Maker", f"Model {seed % 3}"
+        taken = datetime(2020, 1, 1, 12) + timedelta(days=seed)
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = f"{taken:%Y:%m:%d %H:%M:%S}"
+        draw(scene(seed), size=256).save(path, quality=85, exif=exif)
         path.with_suffix(".txt").write_text(caption(scene(seed)), encoding="utf-8")
         paths.append(path)
     return paths

@@ -67,7 +67,7 @@ class Guard:
 
     `hosts` are the names by which it is reached beside the loopback's, without ports. If one of them is the
     address that stands for all (0.0.0.0 or ::), numeric addresses are taken as well, since no name can be
-    pointed at another machine by them; and with `auth`, any name, since a browser has no secret to send along
+    pointed at another machine by them. With `auth` any name is, since a browser has no secret to send along
     with a name that it was not given under. Bodies have up to `max_body_bytes`.
     """
 
@@ -119,12 +119,12 @@ class Guard:
         if match is None:
             return _Answer(400, "The request needs one Host header with a name or an address.")
         name = _plain(match[1])
-        if name in self.hosts or (self.anywhere and (self.auth is not None or _is_address(name))):
+        if self.auth is not None or name in self.hosts or (self.anywhere and _is_address(name)):
             return None
         return _Answer(
             421,
-            f"This is not {name[:100]!r}. If that is a name of this machine, start clipkit with "
-            "--allow-host and the name; on the machine itself, use localhost.",
+            f"This is not {name[:100]!r}. On the machine itself, use localhost; to be reached by another "
+            "name, start clipkit with --token-file or --auth.",
         )
 
     def _auth_trouble(self, scope: Scope, headers: _Headers, token: str | None) -> _Answer | None:

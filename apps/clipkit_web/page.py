@@ -18,6 +18,7 @@ from clipkit_web.search_tab import SearchTab
 from clipkit_web.site import Site
 
 AT_ONCE = 8  # requests that run side by side; the model and the disk are shared, so more would only wait
+_LEFT_BEHIND = (600, 3_600)  # seconds: how often uploads that nobody asked about are dropped, and how old
 _FONTS = ["system-ui", "sans-serif"]
 THEME = gr.themes.Soft(
     primary_hue="teal", neutral_hue="slate", font=_FONTS, font_mono=["ui-monospace", "monospace"]
@@ -28,7 +29,9 @@ _DARK = "() => { document.body.classList.toggle('dark') }"
 def build(site: Site) -> gr.Blocks:
     """The page. Nothing is loaded before somebody opens it."""
     describer = Describer(site)
-    with gr.Blocks(title="clipkit", analytics_enabled=False, fill_width=True) as page:
+    with gr.Blocks(
+        title="clipkit", analytics_enabled=False, fill_width=True, delete_cache=_LEFT_BEHIND
+    ) as page:
         with gr.Row(elem_id="ck-head"):
             gr.Markdown("# clipkit", elem_id="ck-title")
             which = gr.Dropdown(

@@ -56,9 +56,7 @@ register(app, keeping.status)
 register(app, keeping.delete, filters=True)
 register(app, keeping.hide)
 register(app, keeping.export, filters=True)
-album = typer.Typer(
-    name="album", help="Albums: searches with a name, which fill themselves.", no_args_is_help=True
-)
+album = typer.Typer(name="album", help="Albums: searches with a name, which fill themselves.")
 register(album, albums.save, model=True, filters=True)
 register(album, albums.show, model=True)
 register(album, albums.list_)

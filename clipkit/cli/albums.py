@@ -8,7 +8,7 @@ import typer
 
 from clipkit.cli import pictures
 from clipkit.cli.keeping import known_ids
-from clipkit.cli.output import note, plural, print_json, print_table
+from clipkit.cli.output import note, one_line, plural, print_json, print_table
 from clipkit.cli.searching import (
     K,
     KindChoice,
@@ -108,7 +108,8 @@ def show(
     else:
         print_hits(hits, collection.thumbnails([hit.id for hit in hits]) if shown else None)
     if gone:
-        note(f"{plural(len(gone), 'item')} that it names cannot be found any more: {', '.join(gone)}")
+        names = one_line(", ".join(gone))
+        note(f"{plural(len(gone), 'item')} that it names cannot be found any more: {names}")
 
 
 def list_(session: Session) -> None:

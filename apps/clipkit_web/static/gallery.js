@@ -4,7 +4,7 @@ let asked = 0; // how many were there when more was asked for
 const value = () => props.value || {};
 
 const end = make("div", { class: "ck-end" });
-new IntersectionObserver(
+const sight = new IntersectionObserver(
   ([seen]) => {
     const { more, cards = [] } = value();
     if (seen.isIntersecting && more && cards.length !== asked) {
@@ -13,7 +13,7 @@ new IntersectionObserver(
     }
   },
   { rootMargin: "800px" },
-).observe(end);
+);
 
 const open = (at) =>
   window.dispatchEvent(new CustomEvent("clipkit:look", { detail: { ...value(), at } }));
@@ -82,6 +82,9 @@ function render() {
     grid,
     end,
   );
+  sight.unobserve(end); // observed anew, it tells at once whether it is in sight already
+  sight.observe(end);
+  root().dataset.link = value().link || ""; // what is shown now, for whoever waits for it
 }
 
 element.addEventListener("keydown", (event) => {
