@@ -58,7 +58,7 @@ FLOORS = (
     ("collection", "evaluate", "probe"),
     ("hiding", "refining"),
     ("albums", "demo", "explain", "labels", "neighbours"),
-    ("maps",),
+    ("maps", "quality"),
     ("cli",),
     ("__main__",),
 )
@@ -73,7 +73,7 @@ DOORS = {
         *("calibration", "collection", "colours", "comparison", "embedded", "encoder", "encoders.openclip"),
         *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "maps", "measures"),
         *("neighbours", "probe", "prompts", "query", "refining", "reindexing", "searching", "snapshots"),
-        *("stages", "store", "testing"),
+        *("quality", "stages", "store", "testing"),
         *("tuning", "writing"),
     },
     "lxml": {"sidecars"},

@@ -7,10 +7,13 @@ from typing import Any
 import gradio as gr
 
 from clipkit.errors import ClipkitError
+from clipkit_web import api
 from clipkit_web.albums_tab import AlbumsTab
 from clipkit_web.components import STYLE
 from clipkit_web.describe_tab import DescribeTab
+from clipkit_web.describer import Describer
 from clipkit_web.form import Form
+from clipkit_web.manage_tab import ManageTab
 from clipkit_web.search_tab import SearchTab
 from clipkit_web.site import Site
 
@@ -25,6 +28,7 @@ _DARK = "() => { document.body.classList.toggle('dark') }"
 
 def build(site: Site) -> gr.Blocks:
     """The page. Nothing is loaded before somebody opens it."""
+    describer = Describer(site)
     with gr.Blocks(
         title="clipkit", analytics_enabled=False, fill_width=True, delete_cache=_LEFT_BEHIND
     ) as page:
@@ -46,7 +50,9 @@ def build(site: Site) -> gr.Blocks:
             with gr.Tab("Albums", id="albums") as tab:
                 albums = AlbumsTab(site, which, show, into)
             with gr.Tab("Describe", id="describe"):
-                DescribeTab(site, which)
+                DescribeTab(describer, which)
+            with gr.Tab("Manage", id="manage") as last:
+                manage = ManageTab(site, which, show, into)
 
         def load(request: gr.Request) -> list[Any]:
             link = str(request.query_params or "")
@@ -59,6 +65,8 @@ def build(site: Site) -> gr.Blocks:
         page.load(load, None, [which, *search.shown.all], **quiet)
         tab.select(albums.shown, which, albums.list, **quiet)
         which.input(switch, which, search.shown.all, **quiet)
+        manage.connect(last)
+        api.register(site, describer)
     page.queue(default_concurrency_limit=AT_ONCE)
     return page
 

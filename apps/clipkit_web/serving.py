@@ -26,9 +26,12 @@ def application(site: Site, *, hosts: tuple[str, ...] = (), auth: Auth | None = 
     import gradio as gr
     from fastapi import FastAPI
 
+    from clipkit_web.api import check_mcp
     from clipkit_web.page import STYLE, THEME, build
     from clipkit_web.pictures import add_routes
 
+    if site.options.mcp:
+        check_mcp()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_routes(app, site)
     mounted = gr.mount_gradio_app(
