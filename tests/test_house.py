@@ -40,11 +40,8 @@ PUBLIC = (
 FLOORS = (
     ("__init__",),
     ("errors", "reports"),
-    ("cells", "colours", "exif", "fetching", "files", "fusion", "queryline", "sketch"),
-    (
-        *("gallery", "places"),
-        *("encoders.catalog", "encoders.devices", "encoders.hub", "encoders.patches", "encoders.weights"),
-    ),
+    ("cells", "colours", "encoders.patches", "exif", "fetching", "files", "fusion", "queryline", "sketch"),
+    ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
     ("images", "parquet", "encoders.sources"),
     ("encoder", "folders", "sidecars"),
     ("filters",),
@@ -61,7 +58,7 @@ FLOORS = (
     ("collection", "evaluate", "probe"),
     ("hiding", "refining"),
     ("albums", "demo", "explain", "labels", "neighbours"),
-    ("quality",),
+    ("maps", "quality"),
     ("cli",),
     ("__main__",),
 )
@@ -74,7 +71,7 @@ DOORS = {
     "lancedb": {"lance"},
     "numpy": {
         *("calibration", "collection", "colours", "comparison", "embedded", "encoder", "encoders.openclip"),
-        *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "measures"),
+        *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "maps", "measures"),
         *("neighbours", "probe", "prompts", "query", "refining", "reindexing", "searching", "snapshots"),
         *("quality", "stages", "store", "testing"),
         *("tuning", "writing"),
@@ -85,6 +82,7 @@ DOORS = {
     "PIL": {"colours", "exif", "explain", "images", "neighbours", "sketch", "testing"},
     "pillow_heif": {"images"},
     "platformdirs": {"places"},
+    "plotly": {"cli"},
     "pyarrow": {
         *(
             "adding",
@@ -108,6 +106,7 @@ DOORS = {
     "textual_image": {"cli"},
     "torch": {"cli", "encoders.devices", "encoders.openclip", "encoders.weights"},
     "typer": {"cli"},
+    "umap": {"maps"},
 }
 
 HEAVY = ("torch", "open_clip", "lancedb", "gradio", "numpy", "pyarrow", "PIL", "huggingface_hub", "pandas")

@@ -36,7 +36,12 @@ def build(site: Site) -> gr.Blocks:
         with gr.Row(elem_id="ck-head"):
             gr.Markdown("# clipkit", elem_id="ck-title")
             which = gr.Dropdown(
-                [], show_label=False, label="collection", elem_id="ck-collection", min_width=160
+                [],
+                show_label=False,
+                label="collection",
+                container=False,
+                elem_id="ck-collection",
+                min_width=120,
             )
             dark = gr.Button("◐", elem_id="ck-dark", min_width=40, scale=0)
         dark.click(None, js=_DARK, api_visibility="private")

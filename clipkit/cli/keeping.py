@@ -174,13 +174,7 @@ def export(
 
     Example: clipkit export pictures.parquet --where "kind = 'image'"
     """
-    suffix = file.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InvalidInput(f"no format is known for {file.name!r}. {did_you_mean(suffix, SUFFIXES)}")
-    if not file.parent.is_dir():
-        raise InvalidInput(f"there is no folder {file.parent}")
-    if file.exists() and not force:
-        raise InvalidInput(f"{file} is there already: --force replaces it")
+    suffix = checked_suffix(file, SUFFIXES, force=force)
     collection = session.open()
     if suffix == ".parquet":
         rows = collection.to_parquet(file, where=session.where)
@@ -190,6 +184,18 @@ def export(
         print_json({"collection": collection.name, "file": str(file.absolute()), "items": rows})
     else:
         print(f"{plural(rows, 'item')} written to {file}")
+
+
+def checked_suffix(file: Path, known: Sequence[str], *, force: bool) -> str:
+    """The suffix of a file that can be written, in lower case. Raises InvalidInput."""
+    suffix = file.suffix.lower()
+    if suffix not in known:
+        raise InvalidInput(f"no format is known for {file.name!r}. {did_you_mean(suffix, known)}")
+    if not file.parent.is_dir():
+        raise InvalidInput(f"there is no folder {file.parent}")
+    if file.exists() and not force:
+        raise InvalidInput(f"{file} is there already: --force replaces it")
+    return suffix
 
 
 def _write(collection: Collection, file: Path, where: str | None, *, as_csv: bool) -> int:
