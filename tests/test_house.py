@@ -117,6 +117,7 @@ FUNCTION_LINES = 60
 PARAMETERS = 6
 PARAMETERS_OF = {
     "cli": 9,  # a command's are its options, as --help shows them
+    "clipkit_web": 7,  # a tool's are what its callers give by name
     "sketch": 8,  # where, how large and in which colour
 }
 POSITIONAL = 4

@@ -1,102 +1,30 @@
 """The page's functions by name, for gradio_client and curl, and with `--mcp` as tools of assistants.
 
 What a docstring says here is what callers see: one line for each argument, which is all that Gradio reads.
-No answer has a key `path`, which gradio_client would take for a file to be downloaded.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from datetime import date, datetime
+from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict
-from urllib.parse import quote
+from typing import Any, Literal, TypeAlias
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
-from clipkit import Collection, albums
+from clipkit import albums
 from clipkit.encoder import Vectors
 from clipkit.errors import ClipkitError, InvalidInput, MissingExtra
-from clipkit.folders import id_to_path
-from clipkit.hits import Hit, Item, Kind
 from clipkit_web import asking
+from clipkit_web.answers import Described, Found, Full, Named, Said, Stored, found, full, said, uploaded
 from clipkit_web.describer import Describer
 from clipkit_web.form import MOST, Form, Weighted
 from clipkit_web.site import Site
 
 Wanted: TypeAlias = Literal["image", "text", ""]
 
-_FIRST = ("width", "height", "taken_at")  # metadata that every answer has by itself
 _NAMES = {str: "text", int: "a whole number", bool: "true or false"}
-
-
-class Found(TypedDict):
-    """An item of a collection as an answer has it. `thumbnail` is an address relative to the page's."""
-
-    id: str
-    kind: str
-    score: float | None
-    file: str | None
-    text: str | None
-    taken: str | None
-    width: int | None
-    height: int | None
-    thumbnail: str | None
-
-
-class Said(TypedDict):
-    """A text or label that fits a picture. `strength`, of tags, is in standard deviations above others."""
-
-    text: str
-    score: float
-    strength: float | None
-
-
-class Described(TypedDict):
-    texts: list[Said]
-    tags: list[Said]
-
-
-class Stored(TypedDict):
-    """A collection. `index` is the kind of its index, or None where searches are exact."""
-
-    name: str
-    images: int
-    texts: int
-    model: str
-    size_bytes: int
-    index: str | None
-    default: bool
-
-
-class Value(TypedDict):
-    column: str
-    value: Any
-
-
-class Full(Found):
-    """An item with all its columns."""
-
-    columns: list[Value]
-
-
-class Named(TypedDict):
-    """An album: a search with a name."""
-
-    name: str
-    query: str | None
-    good: int
-    bad: int
-    where: str | None
-    kind: str | None
-    created: str
 
 
 def check_mcp() -> None:
@@ -197,13 +125,14 @@ class Api:
         Returns:
             texts with their scores, best first, and tags with score and strength, strongest first.
         """
-        found = self._describer.description(collection, self._vector(collection, image, id), vocabulary)
+        vector = self._vector(collection, image, id)
+        description = self._describer.description(collection, vector, vocabulary)
         return {
             "texts": [
                 {"text": hit.text or "", "score": round(hit.score, 4), "strength": None}
-                for hit in found.texts
+                for hit in description.texts
             ],
-            "tags": [_tag(tag) for tag in found.tags],
+            "tags": [said(tag) for tag in description.tags],
         }
 
     def tag(
@@ -221,7 +150,7 @@ class Api:
             tags with score (-1 to 1) and strength (standard deviations above other labels), strongest first.
         """
         vector = self._vector(collection, image, id)
-        return [_tag(tag) for tag in self._describer.tags(collection, vector, vocabulary)]
+        return [said(tag) for tag in self._describer.tags(collection, vector, vocabulary)]
 
     def item(self, id: str, collection: str = "") -> Full:
         """Show all that is known of an item: file, text, date, size, camera, place, and the user's columns.
@@ -235,11 +164,7 @@ class Api:
         """
         opened = self._site.collection(collection)
         (item,) = opened.get([id])
-        rest = {name: value for name, value in item.metadata.items() if name not in _FIRST}
-        values = [
-            Value(column=name, value=_plain(value)) for name, value in rest.items() if value is not None
-        ]
-        return {**_found(opened, item, None), "columns": values}
+        return full(opened, item)
 
     def collections(self) -> list[Stored]:
         """List the collections that can be searched, with how much each holds and by which model.
@@ -247,10 +172,10 @@ class Api:
         Returns:
             a list of collections with name, images, texts, model, size_bytes, index and default.
         """
-        found: list[Stored] = []
+        listed: list[Stored] = []
         for name in self._site.names():
             status = self._site.collection(name).status()
-            found.append(
+            listed.append(
                 {
                     "name": name,
                     "images": status.images,
@@ -261,7 +186,7 @@ class Api:
                     "default": name == self._site.options.name,
                 }
             )
-        return found
+        return listed
 
     def albums(self, collection: str = "") -> list[Named]:
         """List the albums of a collection: searches that were saved under a name.
@@ -297,8 +222,7 @@ class Api:
             a list of hits with id, kind, score (-1 to 1), file, text, taken, width, height and thumbnail.
         """
         opened = self._site.collection(collection)
-        found = albums.hits(opened, albums.named(opened, name), k=_bounded(k))
-        return [_found(opened, hit, hit.score) for hit in found]
+        return [found(opened, hit) for hit in albums.hits(opened, albums.named(opened, name), k=_bounded(k))]
 
     # --- what they share
 
@@ -315,13 +239,13 @@ class Api:
             min_score=form.least,
             hybrid=form.words,
         )
-        return [_found(opened, hit, hit.score) for hit in hits]
+        return [found(opened, hit) for hit in hits]
 
     def _vector(self, collection: str, image: str | dict[str, Any], identity: str) -> Vectors:
         if bool(image) == bool(identity):
             raise InvalidInput("give a picture or the id of one, and not both")
         if image:
-            return self._describer.vector(collection, _uploaded(image))
+            return self._describer.vector(collection, uploaded(image))
         (item,) = self._site.collection(collection).get([identity])
         if not item.vector.size:
             raise InvalidInput(f"{identity!r} has no vector of the new model yet: try again later")
@@ -354,60 +278,3 @@ def _bounded(k: int) -> int:
     if not 1 <= k <= MOST:
         raise InvalidInput(f"k is a number of hits from 1 to {MOST:,}, not {k}")
     return k
-
-
-def _uploaded(image: str | dict[str, Any]) -> bytes:
-    """The bytes of a picture that came with the request; files of the server are never opened."""
-    if isinstance(image, str):
-        head, comma, data = image.partition(",")
-        if not comma or not head.startswith("data:") or not head.endswith(";base64"):
-            raise InvalidInput(
-                "a picture is an uploaded file or a text data:image/jpeg;base64,... of its bytes"
-            )
-        try:
-            return base64.b64decode(data, validate=True)
-        except binascii.Error:
-            raise InvalidInput("the picture is no base64: encode its bytes anew") from None
-    try:
-        file = Path(str(image.get("path") if isinstance(image, Mapping) else image)).resolve()
-        if not file.is_relative_to(Path(get_upload_folder()).resolve()):
-            raise InvalidInput("the picture is no file that was uploaded here: upload it first (handle_file)")
-        data_of_file = file.read_bytes()
-    except (OSError, ValueError) as error:
-        if isinstance(error, InvalidInput):
-            raise
-        raise InvalidInput("the picture is not there any more: upload it again") from None
-    with suppress(OSError):
-        file.unlink()
-    return data_of_file
-
-
-def _found(collection: Collection, item: Hit | Item, score: float | None) -> Found:
-    kind: Kind = item.kind
-    taken = item.metadata.get("taken_at")
-    return {
-        "id": item.id,
-        "kind": kind,
-        "score": None if score is None else round(score, 4),
-        "file": id_to_path(item.uri) if item.uri else None,
-        "text": item.text,
-        "taken": taken.isoformat() if taken else None,
-        "width": item.metadata.get("width"),
-        "height": item.metadata.get("height"),
-        "thumbnail": f"pictures/{quote(collection.name)}/thumbnail?id={quote(item.id, safe='')}"
-        if kind == "image"
-        else None,
-    }
-
-
-def _tag(tag: Any) -> Said:
-    return {"text": tag.label, "score": round(tag.score, 4), "strength": round(tag.strength, 2)}
-
-
-def _plain(value: Any) -> Any:
-    """A value of a column as JSON has it."""
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value

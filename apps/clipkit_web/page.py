@@ -32,6 +32,7 @@ def build(site: Site) -> gr.Blocks:
     with gr.Blocks(
         title="clipkit", analytics_enabled=False, fill_width=True, delete_cache=_LEFT_BEHIND
     ) as page:
+        api.register(site, describer)  # before what else takes names of functions
         with gr.Row(elem_id="ck-head"):
             gr.Markdown("# clipkit", elem_id="ck-title")
             which = gr.Dropdown(
@@ -71,7 +72,6 @@ def build(site: Site) -> gr.Blocks:
         tab.select(albums.shown, which, albums.list, **quiet)
         which.input(switch, which, search.shown.all, **quiet)
         manage.connect(last)
-        api.register(site, describer)
     page.queue(default_concurrency_limit=AT_ONCE)
     return page
 
