@@ -11,6 +11,7 @@ from clipkit_web.albums_tab import AlbumsTab
 from clipkit_web.components import STYLE
 from clipkit_web.describe_tab import DescribeTab
 from clipkit_web.form import Form
+from clipkit_web.map_tab import MapTab
 from clipkit_web.search_tab import SearchTab
 from clipkit_web.site import Site
 
@@ -47,6 +48,8 @@ def build(site: Site) -> gr.Blocks:
                 albums = AlbumsTab(site, which, show, into)
             with gr.Tab("Describe", id="describe"):
                 DescribeTab(site, which)
+            with gr.Tab("Map", id="map") as map_tab:
+                drawn = MapTab(site, which, show, into)
 
         def load(request: gr.Request) -> list[Any]:
             link = str(request.query_params or "")
@@ -58,6 +61,7 @@ def build(site: Site) -> gr.Blocks:
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         page.load(load, None, [which, *search.shown.all], **quiet)
         tab.select(albums.shown, which, albums.list, **quiet)
+        gr.on([map_tab.select, which.change], drawn.shown, which, drawn.map, **quiet)
         which.input(switch, which, search.shown.all, **quiet)
     page.queue(default_concurrency_limit=AT_ONCE)
     return page
