@@ -7,8 +7,9 @@ falls when it is left out (Li, Monroe and Jurafsky, Understanding neural network
 erasure, 2016).
 
 A heat map has the plain cosine of each place to the query. Taking from it what the place scores for other
-texts changes nothing: of 240 things in drawn scenes of two, the map was warmer on the one that the query
-named for 232 either way (`bundled`). `encoders.patches` has how the places of each kind of model are had.
+texts hardly changes it: of 240 things in drawn scenes of two, the map of `bundled` was warmer on the one that
+the query named for 231 and 234 (`tests/bench/places.py`), and a number that is a cosine says more.
+`encoders.patches` has how the places of each kind of model are had.
 """
 
 from __future__ import annotations

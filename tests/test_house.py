@@ -40,11 +40,8 @@ PUBLIC = (
 FLOORS = (
     ("__init__",),
     ("errors", "reports"),
-    ("cells", "colours", "exif", "fetching", "files", "fusion", "queryline", "sketch"),
-    (
-        *("gallery", "places"),
-        *("encoders.catalog", "encoders.devices", "encoders.hub", "encoders.patches", "encoders.weights"),
-    ),
+    ("cells", "colours", "encoders.patches", "exif", "fetching", "files", "fusion", "queryline", "sketch"),
+    ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
     ("images", "parquet", "encoders.sources"),
     ("encoder", "folders", "sidecars"),
     ("filters",),
@@ -61,7 +58,7 @@ FLOORS = (
     ("collection", "evaluate", "probe"),
     ("hiding", "refining"),
     ("albums", "demo", "explain", "labels", "neighbours"),
-    ("maps",),
+    ("maps", "quality"),
     ("cli",),
     ("__main__",),
 )
@@ -76,7 +73,7 @@ DOORS = {
         *("calibration", "collection", "colours", "comparison", "embedded", "encoder", "encoders.openclip"),
         *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "maps", "measures"),
         *("neighbours", "probe", "prompts", "query", "refining", "reindexing", "searching", "snapshots"),
-        *("stages", "store", "testing"),
+        *("quality", "stages", "store", "testing"),
         *("tuning", "writing"),
     },
     "lxml": {"sidecars"},

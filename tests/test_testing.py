@@ -109,3 +109,14 @@ def test_two_that_give_other_rows_have_other_fingerprints() -> None:
 def test_too_few_dimensions_are_refused() -> None:
     with pytest.raises(InvalidInput, match="at least 16 dimensions, not 15"):
         FakeEncoder(15)
+
+
+def test_places_are_the_colours_of_a_grid() -> None:
+    picture = Image.new("RGB", (64, 32), "blue")
+    picture.paste("red", (0, 0, 8, 4))
+    places = FakeEncoder().encode_places(picture)
+    assert places.vectors.shape == (8, 8, 32)
+    assert places.box == (0.0, 0.0, 1.0, 1.0)
+    red, blue = FakeEncoder().encode_texts(["red", "blue"])
+    np.testing.assert_array_equal(places.vectors[0, 0], red)
+    np.testing.assert_array_equal(places.vectors.reshape(64, 32)[1:], [blue] * 63)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -42,8 +43,8 @@ def _countable(kind: str) -> bool:
 def _frequent(column: pa.ChunkedArray) -> list[str]:
     if pa.types.is_list(column.type):
         column = pc.list_flatten(column)
-    counted = column.drop_null().value_counts() if len(column) else []
-    pairs = sorted(counted.to_pylist() if len(counted) else [], key=lambda pair: -pair["counts"])
+    counted: list[dict[str, Any]] = column.drop_null().value_counts().to_pylist() if len(column) else []
+    pairs = sorted(counted, key=lambda pair: -pair["counts"])
     return [
         str(pair["values"]).lower() if isinstance(pair["values"], bool) else str(pair["values"])
         for pair in pairs[:MOST]

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from clipkit import Query
 from clipkit.errors import ClipkitError
-from clipkit.labels import Tagger, calibrated
-from clipkit.vocabulary import EVERYDAY, Vocabulary
+from clipkit.vocabulary import EVERYDAY
 from clipkit_web.components import widget
-from clipkit_web.site import Site
-
-TEXTS = 10
-_KEPT = 4  # vocabularies embedded and kept: to embed one takes seconds
+from clipkit_web.describer import Describer
 
 
 class DescribeTab:
     """The tab. `which` holds the name of the collection."""
 
-    def __init__(self, site: Site, which: gr.Dropdown) -> None:
-        self._site = site
-        self._tagger = lru_cache(_KEPT)(self._calibrated)
+    def __init__(self, describer: Describer, which: gr.Dropdown) -> None:
+        self._describer = describer
         with gr.Row():
             with gr.Column(scale=1):
                 picture = gr.Image(
@@ -57,8 +50,7 @@ class DescribeTab:
         if not file:
             return {}
         try:
-            data = self._site.uploads.picture(self._site.uploads.keep(Path(file).read_bytes()))
-            return self._said(name, data, vocabulary)
+            return self._said(name, Path(file).read_bytes(), vocabulary)
         except ClipkitError as error:
             return {"error": str(error)}
         finally:
@@ -66,21 +58,15 @@ class DescribeTab:
                 Path(file).unlink()
 
     def _said(self, name: str, data: bytes, vocabulary: str) -> dict[str, Any]:
-        collection = self._site.collection(name)
-        vector = collection.encoder.encode_images([data])  # (1, dim)
-        hits = collection.search(Query.vector(vector[0]), k=TEXTS, kind="text")
-        tagger = self._tagger(collection.name, collection.encoder_name, vocabulary)
+        found = self._describer.description(name, self._describer.vector(name, data), vocabulary)
         return {
-            "texts": [{"said": hit.text, "score": round(hit.score, 4)} for hit in hits],
+            "texts": [{"said": hit.text, "score": round(hit.score, 4)} for hit in found.texts],
             "tags": [
                 {"said": tag.label, "score": round(tag.score, 4), "strength": round(tag.strength, 2)}
-                for tag in tagger.tags(vector)[0]
+                for tag in found.tags
             ],
-            "advice": _advice(len(hits)),
+            "advice": _advice(len(found.texts)),
         }
-
-    def _calibrated(self, name: str, _model: str, vocabulary: str) -> Tagger:
-        return calibrated(self._site.collection(name), Vocabulary.parse(vocabulary))
 
 
 def _advice(texts: int) -> Sequence[str]:

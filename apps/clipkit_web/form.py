@@ -139,19 +139,21 @@ class Form:
 
     def marked(self, identity: str, mark: Literal["good", "bad"]) -> Form:
         """With one more hit marked, or without the mark if it has it."""
-        has = identity in getattr(self, mark)
-        marks = {
-            name: tuple(one for one in getattr(self, name) if one != identity) for name in ("good", "bad")
-        }
-        if not has:
-            marks[mark] += (identity,)
-        return replace(self, **marks, k=PAGE)
+        good, bad = (tuple(one for one in marks if one != identity) for marks in (self.good, self.bad))
+        if mark == "good" and identity not in self.good:
+            good += (identity,)
+        if mark == "bad" and identity not in self.bad:
+            bad += (identity,)
+        return replace(self, good=good, bad=bad, k=PAGE)
 
     def weighted(self, where: Literal["picture", "item"], name: str, weight: float | None) -> Form:
         """With that picture or item in the query at this weight, or with None without it."""
-        there = {one.name: one for one in getattr(self, where)}
+        there = {one.name: one for one in (self.picture if where == "picture" else self.item)}
         there.pop(name, None) if weight is None else there.update({name: Weighted(name, weight)})
-        return replace(self, **{where: tuple(there.values())}, k=PAGE)
+        parts = tuple(there.values())
+        return (
+            replace(self, picture=parts, k=PAGE) if where == "picture" else replace(self, item=parts, k=PAGE)
+        )
 
 
 def _value(name: str, given: list[str]) -> Any:

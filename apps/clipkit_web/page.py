@@ -7,10 +7,13 @@ from typing import Any
 import gradio as gr
 
 from clipkit.errors import ClipkitError
+from clipkit_web import api
 from clipkit_web.albums_tab import AlbumsTab
 from clipkit_web.components import STYLE
 from clipkit_web.describe_tab import DescribeTab
+from clipkit_web.describer import Describer
 from clipkit_web.form import Form
+from clipkit_web.manage_tab import ManageTab
 from clipkit_web.map_tab import MapTab
 from clipkit_web.search_tab import SearchTab
 from clipkit_web.site import Site
@@ -26,13 +29,19 @@ _DARK = "() => { document.body.classList.toggle('dark') }"
 
 def build(site: Site) -> gr.Blocks:
     """The page. Nothing is loaded before somebody opens it."""
+    describer = Describer(site)
     with gr.Blocks(
         title="clipkit", analytics_enabled=False, fill_width=True, delete_cache=_LEFT_BEHIND
     ) as page:
         with gr.Row(elem_id="ck-head"):
             gr.Markdown("# clipkit", elem_id="ck-title")
             which = gr.Dropdown(
-                [], show_label=False, label="collection", elem_id="ck-collection", min_width=160
+                [],
+                show_label=False,
+                label="collection",
+                container=False,
+                elem_id="ck-collection",
+                min_width=120,
             )
             dark = gr.Button("◐", elem_id="ck-dark", min_width=40, scale=0)
         dark.click(None, js=_DARK, api_visibility="private")
@@ -47,9 +56,11 @@ def build(site: Site) -> gr.Blocks:
             with gr.Tab("Albums", id="albums") as tab:
                 albums = AlbumsTab(site, which, show, into)
             with gr.Tab("Describe", id="describe"):
-                DescribeTab(site, which)
+                DescribeTab(describer, which)
             with gr.Tab("Map", id="map") as map_tab:
                 drawn = MapTab(site, which, show, into)
+            with gr.Tab("Manage", id="manage") as last:
+                manage = ManageTab(site, which, show, into)
 
         def load(request: gr.Request) -> list[Any]:
             link = str(request.query_params or "")
@@ -63,6 +74,8 @@ def build(site: Site) -> gr.Blocks:
         tab.select(albums.shown, which, albums.list, **quiet)
         gr.on([map_tab.select, which.change], drawn.shown, which, drawn.map, **quiet)
         which.input(switch, which, search.shown.all, **quiet)
+        manage.connect(last)
+        api.register(site, describer)
     page.queue(default_concurrency_limit=AT_ONCE)
     return page
 

@@ -34,14 +34,12 @@ _CACHED = {"Cache-Control": "private, max-age=3600"}
 def add_routes(app: FastAPI, site: Site) -> None:
     """The routes of the pictures. Handlers are plain functions, which FastAPI runs in its threads."""
 
-    @app.get("/pictures/{name}/thumbnail", name="thumbnail of an item")
     def thumbnail(name: str, item: str = Query(alias="id", max_length=4_096)) -> Response:
         pictures = _found(lambda: site.collection(name).thumbnails([item]))
         if item not in pictures:
             raise HTTPException(404, "there is no picture of that id")
         return Response(pictures[item], media_type="image/jpeg", headers=_CACHED)
 
-    @app.get("/pictures/{name}/large", name="a picture, reduced to a screen")
     def large(name: str, item: str = Query(alias="id", max_length=4_096)) -> Response:
         stored = _item(site, name, item)
         try:
@@ -53,7 +51,6 @@ def add_routes(app: FastAPI, site: Site) -> None:
             return thumbnail(name, item)
         return Response(data.getvalue(), media_type="image/jpeg", headers=_CACHED)
 
-    @app.get("/pictures/{name}/file", name="the file itself")
     def file(name: str, item: str = Query(alias="id", max_length=4_096)) -> Response:
         stored = _item(site, name, item)
         data = _found(lambda: reopen(stored.uri or stored.id).read(_LATEST + 1))
@@ -63,21 +60,25 @@ def add_routes(app: FastAPI, site: Site) -> None:
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{called}"}
         return Response(data, media_type="application/octet-stream", headers=headers)
 
-    @app.get("/uploads/{key}", name="a picture that was dropped on the page")
     def upload(key: str) -> Response:
         return Response(_found(partial(site.uploads.picture, key)), media_type="image/jpeg")
 
-    @app.get("/static/plotly.min.js", name="the script that draws maps")
     def plotly() -> Response:
         return Response(_found(plotly_script).read_bytes(), media_type="text/javascript", headers=_CACHED)
 
-    @app.get("/static/{name}", name="a file of the page")
     def static(name: str) -> Response:
         known = {path.name: path for path in _STATIC.iterdir()}
         if name not in known:
             raise HTTPException(404, "the page has no such file")
         kind = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
         return Response(known[name].read_bytes(), media_type=kind.get(known[name].suffix, "text/plain"))
+
+    app.add_api_route("/pictures/{name}/thumbnail", thumbnail)
+    app.add_api_route("/pictures/{name}/large", large)
+    app.add_api_route("/pictures/{name}/file", file)
+    app.add_api_route("/uploads/{key}", upload)
+    app.add_api_route("/static/plotly.min.js", plotly)  # before the next, which would take it
+    app.add_api_route("/static/{name}", static)
 
 
 def plotly_script() -> Path:

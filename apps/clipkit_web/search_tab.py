@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
@@ -165,7 +165,7 @@ class SearchTab:
             case "add" | "less":
                 return form.weighted("item", name, WEIGHT_OF_ADDED if action == "add" else -WEIGHT_OF_ADDED)
             case "weigh" | "drop":
-                where = "picture" if data.get("where") == "picture" else "item"
+                where: Literal["picture", "item"] = "picture" if data.get("where") == "picture" else "item"
                 return form.weighted(where, name, None if action == "drop" else float(data["weight"]))
             case "cut":
                 return replace(form, cut=str(data.get("cut") or ""), k=PAGE)
@@ -262,8 +262,8 @@ class SearchTab:
             value = getattr(form, name)
             value = list(value) if isinstance(value, tuple) else value
             if name in offered:
-                empty = [] if name == "own" else None
-                widgets.append(gr.Dropdown(choices=list(offered[name]), value=value or empty))
+                nothing: Any = [] if name == "own" else None
+                widgets.append(gr.Dropdown(choices=list(offered[name]), value=value or nothing))
             else:
                 widgets.append(value)
         return widgets

@@ -26,9 +26,12 @@ def application(site: Site, *, hosts: tuple[str, ...] = (), auth: Auth | None = 
     import gradio as gr
     from fastapi import FastAPI
 
+    from clipkit_web.api import check_mcp
     from clipkit_web.page import STYLE, THEME, build
     from clipkit_web.pictures import add_routes
 
+    if site.options.mcp:
+        check_mcp()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_routes(app, site)
     mounted = gr.mount_gradio_app(
@@ -67,7 +70,7 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{number}/"  # noqa: S104 - asked for
 
-    class Server(uvicorn.Server):
+    class Server(uvicorn.Server):  # type: ignore[misc]
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
             opened(url)

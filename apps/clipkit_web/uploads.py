@@ -113,6 +113,7 @@ def _reduced(data: bytes, max_pixels: int) -> bytes:
     try:
         image = open_image(data, reduce_to=_SHORT_EDGE // 2, max_pixels=max_pixels)
     except ImageError as exc:
-        raise ImageError(f"the picture {exc.reason}") from exc
+        reason = exc.reason.replace(" (--max-pixels)", ": make it smaller first")  # no option of the page's
+        raise ImageError(f"the picture {reason}") from exc
     short, long = sorted(image.size)
     return thumbnail(image, edge=min(max(1, long * _SHORT_EDGE // short), _LONG_EDGE), quality=_QUALITY)

@@ -8,6 +8,7 @@ from clipkit.neighbours.clustering import Cluster, clusters
 from clipkit.neighbours.copies import STRENGTHS, Duplicates, Group, Strength, duplicates
 from clipkit.neighbours.outlying import outliers
 from clipkit.neighbours.recommending import recommend
+from clipkit.neighbours.rows import read_rows
 
 __all__ = [
     "STRENGTHS",
@@ -18,5 +19,6 @@ __all__ = [
     "clusters",
     "duplicates",
     "outliers",
+    "read_rows",
     "recommend",
 ]

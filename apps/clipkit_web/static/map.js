@@ -74,6 +74,7 @@ function drawMap(element, { ids, x, y, dark = false, thumbnailUrl, onSelect = ()
   plot.on("plotly_relayout", (change) => "xaxis.range[0]" in change && onMove());
   plot.on("plotly_click", ({ points: [point] }) => {
     mark([point.pointNumber]);
+    onMove();
     onSelect([ids[point.pointNumber]]);
   });
   plot.on("plotly_selected", (drawn) => {
@@ -199,13 +200,12 @@ function explain({ ids, total, explained, method }) {
   return `${all}${held}`;
 }
 
-/** Draws the map by a method; without one that is quick, and then the better one. */
+/** Draws the map by a method; without one by that which is quick, and then by the better one. */
 async function ask(method) {
   chosen = method || null;
   const mine = ++turn;
-  const asked = drawn;
   for (const each of method ? [method] : ["pca", "umap"]) {
-    told.textContent = each === "umap" ? "Finding groups: for 20,000 pictures some ten seconds, the first time …" : "Drawing …";
+    say(each === "umap" ? "Finding groups: some ten seconds for 20,000 pictures …" : "Drawing …");
     let found;
     try {
       found = await server.draw({ collection: value().collection, method: each });
@@ -213,29 +213,26 @@ async function ask(method) {
     } catch {
       found = { error: "The map could not be drawn: load the page again." };
     }
-    if (mine !== turn || asked !== drawn) return;
-    if (found.error) return refuse(found.error);
+    if (mine !== turn) return;
+    if (found.error) return say(found.error, true);
     if (!found.ids.length) return empty();
-    if (!method && each === "umap" && moved) {
-      told.textContent = "Groups are found: press “groups” to see them.";
-      return;
-    }
-    if (!map || root().dataset.method !== found.method || method || asked !== stage.dataset.drawn) show(found);
-    stage.dataset.drawn = asked;
-    told.textContent = explain(found);
+    if (!method && each === "umap" && moved) return say("Groups are found: press “groups” to see them.");
+    show(found);
+    say(explain(found));
   }
 }
 
-function refuse(error) {
-  told.textContent = error;
-  told.classList.add("ck-refused");
+function say(text, wrong = false) {
+  told.textContent = text;
+  told.classList.toggle("ck-refused", wrong);
 }
 
 function empty() {
   if (map) map.close();
   map = null;
+  choose([]);
   stage.replaceChildren(make("div", { class: "ck-empty" }, make("p", {}, "There are no pictures to map yet.")));
-  told.textContent = "";
+  say("");
 }
 
 function begin() {
@@ -243,11 +240,10 @@ function begin() {
   const now = `${collection} ${key}`;
   if (!collection || now === drawn || !element.offsetParent) return;
   drawn = now;
-  told.classList.remove("ck-refused");
   ask(chosen);
 }
 
 root().replaceChildren(make("div", { class: "ck-tools" }, make("span", {}, methods), make("span", {}, tools), make("span", {}, lens), told), stage, picked);
 new IntersectionObserver(begin).observe(element); // a hidden tab has no size to draw in
 new MutationObserver(() => map && map.dark(isDark())).observe(document.body, { attributeFilter: ["class"] });
-watch("value", () => (value().error ? refuse(value().error) : begin()));
+watch("value", () => (value().error ? say(value().error, true) : begin()));
