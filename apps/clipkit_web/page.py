@@ -14,6 +14,7 @@ from clipkit_web.describe_tab import DescribeTab
 from clipkit_web.describer import Describer
 from clipkit_web.form import Form
 from clipkit_web.manage_tab import ManageTab
+from clipkit_web.map_tab import MapTab
 from clipkit_web.search_tab import SearchTab
 from clipkit_web.site import Site
 
@@ -57,6 +58,8 @@ def build(site: Site) -> gr.Blocks:
                 albums = AlbumsTab(site, which, show, into)
             with gr.Tab("Describe", id="describe"):
                 DescribeTab(describer, which)
+            with gr.Tab("Map", id="map") as map_tab:
+                drawn = MapTab(site, which, show, into)
             with gr.Tab("Manage", id="manage") as last:
                 manage = ManageTab(site, which, show, into)
 
@@ -70,6 +73,7 @@ def build(site: Site) -> gr.Blocks:
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         page.load(load, None, [which, *search.shown.all], **quiet)
         tab.select(albums.shown, which, albums.list, **quiet)
+        gr.on([map_tab.select, which.change], drawn.shown, which, drawn.map, **quiet)
         which.input(switch, which, search.shown.all, **quiet)
         manage.connect(last)
     page.queue(default_concurrency_limit=AT_ONCE)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query, Response
 
-from clipkit.errors import ClipkitError
+from clipkit.errors import ClipkitError, MissingExtra
 from clipkit.folders import id_to_path
 from clipkit.hits import Item
 from clipkit.images import open_image
@@ -62,6 +63,9 @@ def add_routes(app: FastAPI, site: Site) -> None:
     def upload(key: str) -> Response:
         return Response(_found(partial(site.uploads.picture, key)), media_type="image/jpeg")
 
+    def plotly() -> Response:
+        return Response(_found(plotly_script).read_bytes(), media_type="text/javascript", headers=_CACHED)
+
     def static(name: str) -> Response:
         known = {path.name: path for path in _STATIC.iterdir()}
         if name not in known:
@@ -73,7 +77,16 @@ def add_routes(app: FastAPI, site: Site) -> None:
     app.add_api_route("/pictures/{name}/large", large)
     app.add_api_route("/pictures/{name}/file", file)
     app.add_api_route("/uploads/{key}", upload)
+    app.add_api_route("/static/plotly.min.js", plotly)  # before the next, which would take it
     app.add_api_route("/static/{name}", static)
+
+
+def plotly_script() -> Path:
+    """Where plotly's script for browsers is. Raises MissingExtra."""
+    found = find_spec("plotly")
+    if found is None or not found.origin:
+        raise MissingExtra("the map", "web")
+    return Path(found.origin).parent / "package_data" / "plotly.min.js"
 
 
 def _item(site: Site, name: str, identity: str) -> Item:

@@ -1,0 +1,107 @@
+"""Map: the pictures of a collection as points in a plane, and the way from there into the gallery."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import gradio as gr
+
+from clipkit import Collection, maps
+from clipkit.errors import ClipkitError, InvalidInput
+from clipkit.hiding import visible
+from clipkit_web.components import widget
+from clipkit_web.form import LONGEST, Form, Weighted
+from clipkit_web.pictures import plotly_script
+from clipkit_web.site import Site
+
+_KEPT = 8  # maps, of 20,000 points some 4 MB each
+_DIGITS = 5  # of a place from -1 to 1: finer than a pixel, however near one looks
+
+
+class MapTab:
+    """The tab. `search` is called with a form to be shown, for the components `into`."""
+
+    def __init__(
+        self, site: Site, which: gr.Dropdown, search: Callable[[Form], Sequence[Any]], into: Sequence[Any]
+    ) -> None:
+        self._site = site
+        self._search = search
+        self._skipped = [gr.skip()] * len(into)
+        self._maps: OrderedDict[tuple[str, ...], dict[str, Any]] = OrderedDict()
+        self._drawing = {method: threading.Lock() for method in ("pca", "umap")}
+        self.map = widget("map", {}, calls=[self.draw])
+        acting = {"show_progress": "hidden", "api_visibility": "private"}
+        self.map.input(self._acted, which, into, **acting)
+
+    def shown(self, name: str) -> dict[str, Any]:
+        """What the widget is to draw: it asks `draw` for it, once it is in sight."""
+        try:
+            collection = self._site.collection(name)
+            return {"collection": collection.name, "key": " ".join(_state(collection))}
+        except ClipkitError as error:
+            return {"error": str(error)}
+
+    def draw(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The map of the pictures that are not hidden: ids, x, y and how they were found; or {"error"}."""
+        method = str(asked.get("method") or "")
+        try:
+            plotly_script()
+            collection = self._site.collection(str(asked.get("collection") or ""))
+            if method not in self._drawing:
+                raise InvalidInput(f"there is no method {method!r}: it is pca or umap")
+            with self._drawing[method]:  # whoever asks for the same meanwhile gets it from the first
+                return self._kept(collection, cast("maps.Method", method))
+        except ClipkitError as error:
+            return {"error": str(error)}
+
+    def _kept(self, collection: Collection, method: maps.Method) -> dict[str, Any]:
+        key = (method, *_state(collection))
+        if key not in self._maps:
+            self._maps[key] = _document(
+                maps.project(collection, method=method, where=visible(collection)), method
+            )
+            while len(self._maps) > _KEPT:
+                self._maps.popitem(last=False)
+        return self._maps[key]
+
+    def _acted(self, event: gr.EventData, name: str) -> list[Any]:
+        """Somebody wants to see in the gallery what was drawn around, or what is like a point."""
+        data = event._data or {}
+        try:
+            collection = self._site.collection(name)
+            if data.get("action") == "pick":
+                form = Form(collection=collection.name, picked=self._site.pick(_ids(data.get("ids"))))
+            else:
+                form = Form(collection=collection.name, item=(Weighted(str(data.get("id") or "")),))
+            return list(self._search(form))
+        except ClipkitError as error:
+            gr.Warning(str(error))
+            return self._skipped
+
+
+def _state(collection: Collection) -> tuple[str, ...]:
+    """What a map depends on, as far as can be told without drawing it: a picture in the place of another
+    waits for the next one that comes or goes."""
+    shown = collection.count(kind="image", where=visible(collection))
+    return collection.name, collection.encoder_name, str(shown)
+
+
+def _document(found: maps.Map, method: maps.Method) -> dict[str, Any]:
+    return {
+        "ids": found.ids,
+        "x": found.xy[:, 0].astype(float).round(_DIGITS).tolist(),
+        "y": found.xy[:, 1].astype(float).round(_DIGITS).tolist(),
+        "total": found.total,
+        "method": method,
+        "explained": found.explained,
+    }
+
+
+def _ids(given: Any) -> list[str]:
+    ids = [one for one in given if isinstance(one, str) and len(one) <= LONGEST] if given else []
+    if not ids or len(ids) > maps.LIMIT:
+        raise InvalidInput(f"a selection has from 1 to {maps.LIMIT:,} pictures: draw around some")
+    return ids
