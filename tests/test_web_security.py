@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import socket
 import threading
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from clipkit import Collection
 from clipkit.cli import app as cli
 from clipkit_web.auth import Auth
+from clipkit_web.components import LocalImage, LocalTextbox
 from clipkit_web.form import Form
 from clipkit_web.search_tab import SearchTab
 from clipkit_web.serving import application
@@ -229,3 +231,12 @@ def test_the_page_is_for_this_machine_unless_a_secret_is_asked_for() -> None:
     result = CliRunner().invoke(cli, ["ui", "--host", "0.0.0.0"])
     assert result.exit_code == 2
     assert "--auth USER:PASSWORD or --token-file FILE" in result.output
+
+
+@pytest.mark.parametrize("widget", [LocalImage, LocalTextbox])
+def test_gradio_fetches_no_picture_by_its_address_either(widget: Any) -> None:
+    with gr.Blocks():
+        one = widget()
+    for address in ("http://127.0.0.1:1/a.png", "HTTPS://example.org/a.png"):
+        with pytest.raises(gr.Error, match="not named by an address"):
+            asyncio.run(one.async_move_resource_to_block_cache(address))

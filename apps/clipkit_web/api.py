@@ -245,7 +245,7 @@ class Api:
         if bool(image) == bool(identity):
             raise InvalidInput("give a picture or the id of one, and not both")
         if image:
-            return self._describer.vector(collection, uploaded(image))
+            return self._describer.vector(collection, self._describer.kept(uploaded(image)))
         (item,) = self._site.collection(collection).get([identity])
         if not item.vector.size:
             raise InvalidInput(f"{identity!r} has no vector of the new model yet: try again later")

@@ -13,6 +13,31 @@ from typing import Any
 
 import gradio as gr
 
+
+class LocalImage(gr.Image):  # type: ignore[misc]
+    """`gr.Image` for uploads only: Gradio's own would fetch a picture whose path is an address."""
+
+    is_template = True  # drawn as what it inherits from
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
+        return await super().async_move_resource_to_block_cache(_on_disk(url_or_file_path))
+
+
+class LocalTextbox(gr.MultimodalTextbox):  # type: ignore[misc]
+    """`gr.MultimodalTextbox`, likewise."""
+
+    is_template = True
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
+        return await super().async_move_resource_to_block_cache(_on_disk(url_or_file_path))
+
+
+def _on_disk(path: Any) -> Any:
+    if str(path or "").lower().startswith(("http:", "https:")):
+        raise gr.Error("pictures are uploaded to this page, not named by an address: drop the picture on it")
+    return path
+
+
 _STATIC = Path(__file__).parent / "static"
 STYLE = (_STATIC / "style.css").read_text(encoding="utf-8")
 _SHARED = (_STATIC / "shared.js").read_text(encoding="utf-8")

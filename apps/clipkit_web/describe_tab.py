@@ -11,7 +11,7 @@ import gradio as gr
 
 from clipkit.errors import ClipkitError
 from clipkit.vocabulary import EVERYDAY
-from clipkit_web.components import widget
+from clipkit_web.components import LocalImage, widget
 from clipkit_web.describer import Describer
 
 
@@ -22,7 +22,7 @@ class DescribeTab:
         self._describer = describer
         with gr.Row():
             with gr.Column(scale=1):
-                picture = gr.Image(
+                picture = LocalImage(
                     type="filepath",
                     sources=["upload", "clipboard"],
                     label="a picture: drop it, paste it, or choose a file",
@@ -41,24 +41,35 @@ class DescribeTab:
                     again = gr.Button("Describe with these labels")
             with gr.Column(scale=2):
                 result = widget("described", {})
-        inputs = [which, picture, vocabulary]
-        for event in (picture.change, again.click):
-            event(self.described, inputs, result, api_visibility="private", show_progress_on=result)
+        key = gr.State("")  # of the picture among the uploads
+        quiet = {"api_visibility": "private", "show_progress_on": result}
+        picture.change(self.dropped, [which, picture, vocabulary], [result, key], **quiet)
+        again.click(self.described, [which, key, vocabulary], result, **quiet)
 
-    def described(self, name: str, file: str | None, vocabulary: str) -> dict[str, Any]:
-        """What the picture shows, as the widget has it; {"error"} where it cannot be said."""
+    def dropped(self, name: str, file: str | None, vocabulary: str) -> tuple[dict[str, Any], str]:
+        """What the picture in a file shows, and its key among the uploads; the file goes at once."""
         if not file:
-            return {}
+            return {}, ""
         try:
-            return self._said(name, Path(file).read_bytes(), vocabulary)
+            key = self._describer.kept(Path(file).read_bytes())
         except ClipkitError as error:
-            return {"error": str(error)}
+            return {"error": str(error)}, ""
         finally:
             with suppress(OSError):
                 Path(file).unlink()
+        return self.described(name, key, vocabulary), key
 
-    def _said(self, name: str, data: bytes, vocabulary: str) -> dict[str, Any]:
-        found = self._describer.description(name, self._describer.vector(name, data), vocabulary)
+    def described(self, name: str, key: str, vocabulary: str) -> dict[str, Any]:
+        """What an upload shows, as the widget has it; {"error"} where it cannot be said."""
+        if not key:
+            return {}
+        try:
+            return self._said(name, key, vocabulary)
+        except ClipkitError as error:
+            return {"error": str(error)}
+
+    def _said(self, name: str, key: str, vocabulary: str) -> dict[str, Any]:
+        found = self._describer.description(name, self._describer.vector(name, key), vocabulary)
         return {
             "texts": [{"said": hit.text, "score": round(hit.score, 4)} for hit in found.texts],
             "tags": [

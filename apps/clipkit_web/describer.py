@@ -31,10 +31,13 @@ class Describer:
         self._site = site
         self._tagger = lru_cache(_KEPT)(self._calibrated)
 
-    def vector(self, name: str, data: bytes) -> Vectors:
-        """The vector of an uploaded picture, (dim,), by the collection's model. Raises ImageError."""
-        uploads = self._site.uploads
-        picture = uploads.picture(uploads.keep(data))
+    def kept(self, data: bytes) -> str:
+        """The key of a picture among the uploads. Raises ImageError."""
+        return self._site.uploads.keep(data)
+
+    def vector(self, name: str, key: str) -> Vectors:
+        """The vector of an upload, (dim,), by the collection's model. Raises InvalidInput if it has gone."""
+        picture = self._site.uploads.picture(key)
         vector: Vectors = self._site.collection(name).encoder.encode_images([picture])[0]
         return vector
 

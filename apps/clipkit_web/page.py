@@ -73,7 +73,7 @@ def build(site: Site) -> gr.Blocks:
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         page.load(load, None, [which, *search.shown.all], **quiet)
         tab.select(albums.shown, which, albums.list, **quiet)
-        gr.on([map_tab.select, which.change], drawn.shown, which, drawn.map, **quiet)
+        gr.on([map_tab.select, which.input], drawn.shown, which, drawn.map, **quiet)
         which.input(switch, which, search.shown.all, **quiet)
         manage.connect(last)
     page.queue(default_concurrency_limit=AT_ONCE)

@@ -20,7 +20,10 @@ QUERY = "a boat at sea"
 
 def ready(page: Any) -> None:
     """Waits for what is in sight."""
-    page.wait_for_function("() => [...document.querySelectorAll('img')].every((one) => one.complete)")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('img')]"
+        ".every((one) => one.complete || !one.offsetParent || one.getBoundingClientRect().top > innerHeight)"
+    )
     page.wait_for_timeout(600)  # fades
 
 

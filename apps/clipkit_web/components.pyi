@@ -1,0 +1,80 @@
+"""The parts of the page that Gradio has not: each is a `gr.HTML` with a script of ours in `static/`.
+
+Values are JSON. The scripts build elements and set their text, never markup, so that a file called
+`<script>` is shown as that. What somebody does comes back as the `input` event, with an `action` in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from gradio.events import Dependency
+
+class LocalImage(gr.Image):  # type: ignore[misc]
+    """`gr.Image` for uploads only: Gradio's own would fetch a picture whose path is an address."""
+
+    is_template = True  # drawn as what it inherits from
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
+        return await super().async_move_resource_to_block_cache(_on_disk(url_or_file_path))
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+class LocalTextbox(gr.MultimodalTextbox):  # type: ignore[misc]
+    """`gr.MultimodalTextbox`, likewise."""
+
+    is_template = True
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
+        return await super().async_move_resource_to_block_cache(_on_disk(url_or_file_path))
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+def _on_disk(path: Any) -> Any:
+    if str(path or "").lower().startswith(("http:", "https:")):
+        raise gr.Error("pictures are uploaded to this page, not named by an address: drop the picture on it")
+    return path
+
+
+_STATIC = Path(__file__).parent / "static"
+STYLE = (_STATIC / "style.css").read_text(encoding="utf-8")
+_SHARED = (_STATIC / "shared.js").read_text(encoding="utf-8")
+
+
+def widget(
+    script: str, value: Any = None, *, calls: Sequence[Callable[..., Any]] = (), visible: bool = True
+) -> gr.HTML:
+    """The component that `static/SCRIPT.js` draws. It may call `calls` by their names, with one object."""
+    return gr.HTML(
+        value,
+        html_template=f'<div class="ck-{script}"></div>',
+        js_on_load=_SHARED + (_STATIC / f"{script}.js").read_text(encoding="utf-8"),
+        server_functions=[_function(call) for call in calls] or None,
+        elem_id=f"ck-{script}",
+        elem_classes="ck",
+        apply_default_css=False,
+        visible=True if visible else "hidden",
+    )
+
+
+def _function(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`call` as a function of its own: Gradio puts a mark on it, which a method cannot have."""
+
+    @wraps(call)
+    def function(asked: Any) -> Any:
+        return call(asked)
+
+    return function
