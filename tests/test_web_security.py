@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from clipkit import Collection
 from clipkit.cli import app as cli
 from clipkit_web.auth import Auth
-from clipkit_web.components import LocalImage, LocalTextbox
+from clipkit_web.components import uploads_only
 from clipkit_web.form import Form
+from clipkit_web.page import build
 from clipkit_web.search_tab import SearchTab
 from clipkit_web.serving import application
 from clipkit_web.site import Options, Site
@@ -233,10 +234,21 @@ def test_the_page_is_for_this_machine_unless_a_secret_is_asked_for() -> None:
     assert "--auth USER:PASSWORD or --token-file FILE" in result.output
 
 
-@pytest.mark.parametrize("widget", [LocalImage, LocalTextbox])
+@pytest.mark.parametrize("widget", [gr.Image, gr.MultimodalTextbox])
 def test_gradio_fetches_no_picture_by_its_address_either(widget: Any) -> None:
     with gr.Blocks():
-        one = widget()
+        one = uploads_only(widget())
     for address in ("http://127.0.0.1:1/a.png", "HTTPS://example.org/a.png"):
         with pytest.raises(gr.Error, match="not named by an address"):
             asyncio.run(one.async_move_resource_to_block_cache(address))
+
+
+def test_the_page_takes_pictures_by_upload_only(site: Site) -> None:
+    page = build(site)
+    takes_files = [
+        block for block in page.blocks.values() if isinstance(block, gr.Image | gr.MultimodalTextbox)
+    ]
+    assert len(takes_files) == 2
+    for block in takes_files:
+        with pytest.raises(gr.Error, match="not named by an address"):
+            asyncio.run(block.async_move_resource_to_block_cache("http://127.0.0.1:1/a.png"))

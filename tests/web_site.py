@@ -25,7 +25,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOW_TO_GET_ONE = "needs Chromium: apt-get install chromium (or CLIPKIT_TEST_BROWSER=its path)"
 
 
-def draw_scenes(folder: Path, seeds: Iterator[int] | range) -> list[Path]:
+def draw_scenes(folder: Path, seeds: range, *, size: int = 256) -> list[Path]:
     """The drawn scenes as JPEGs with their captions beside them, one taken each day from 1 January 2020 on
     with one of three cameras."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def draw_scenes(folder: Path, seeds: Iterator[int] | range) -> list[Path]:
         exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "Maker", f"Model {seed % 3}"
         taken = datetime(2020, 1, 1, 12) + timedelta(days=seed)
         exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = f"{taken:%Y:%m:%d %H:%M:%S}"
-        draw(scene(seed), size=256).save(path, quality=85, exif=exif)
+        draw(scene(seed), size=size).save(path, quality=85, exif=exif)
         path.with_suffix(".txt").write_text(caption(scene(seed)), encoding="utf-8")
         paths.append(path)
     return paths

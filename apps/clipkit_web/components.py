@@ -13,31 +13,6 @@ from typing import Any
 
 import gradio as gr
 
-
-class LocalImage(gr.Image):  # type: ignore[misc]
-    """`gr.Image` for uploads only: Gradio's own would fetch a picture whose path is an address."""
-
-    is_template = True  # drawn as what it inherits from
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
-        return await super().async_move_resource_to_block_cache(_on_disk(url_or_file_path))
-
-
-class LocalTextbox(gr.MultimodalTextbox):  # type: ignore[misc]
-    """`gr.MultimodalTextbox`, likewise."""
-
-    is_template = True
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
-        return await super().async_move_resource_to_block_cache(_on_disk(url_or_file_path))
-
-
-def _on_disk(path: Any) -> Any:
-    if str(path or "").lower().startswith(("http:", "https:")):
-        raise gr.Error("pictures are uploaded to this page, not named by an address: drop the picture on it")
-    return path
-
-
 _STATIC = Path(__file__).parent / "static"
 STYLE = (_STATIC / "style.css").read_text(encoding="utf-8")
 _SHARED = (_STATIC / "shared.js").read_text(encoding="utf-8")
@@ -67,3 +42,21 @@ def _function(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return call(asked)
 
     return function
+
+
+def uploads_only(component: Any) -> Any:
+    """`component`, for files that were uploaded: Gradio by itself fetches one whose path is an address.
+
+    (As a class of its own it would have Gradio write a stub file beside this one.)
+    """
+    move = component.async_move_resource_to_block_cache
+
+    async def from_disk(path: Any) -> Any:
+        if str(path or "").lower().startswith(("http:", "https:")):
+            raise gr.Error(
+                "pictures are uploaded to this page, not named by an address: drop the picture on it"
+            )
+        return await move(path)
+
+    component.async_move_resource_to_block_cache = from_disk
+    return component

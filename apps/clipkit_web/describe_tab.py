@@ -11,7 +11,7 @@ import gradio as gr
 
 from clipkit.errors import ClipkitError
 from clipkit.vocabulary import EVERYDAY
-from clipkit_web.components import LocalImage, widget
+from clipkit_web.components import uploads_only, widget
 from clipkit_web.describer import Describer
 
 
@@ -22,13 +22,14 @@ class DescribeTab:
         self._describer = describer
         with gr.Row():
             with gr.Column(scale=1):
-                picture = LocalImage(
+                picture = gr.Image(
                     type="filepath",
                     sources=["upload", "clipboard"],
                     label="a picture: drop it, paste it, or choose a file",
                     elem_id="ck-described",
                     height=320,
                 )
+                uploads_only(picture)
                 with gr.Accordion("Vocabulary of the tags", open=False):
                     vocabulary = gr.Textbox(
                         EVERYDAY.read_text(encoding="utf-8"),

@@ -16,7 +16,7 @@ from clipkit.hiding import hide, unhide
 from clipkit_web import asking, look
 from clipkit_web.albums_tab import save
 from clipkit_web.choices import Choices, choices
-from clipkit_web.components import LocalTextbox, widget
+from clipkit_web.components import uploads_only, widget
 from clipkit_web.form import MOST, PAGE, Form
 from clipkit_web.site import Site
 
@@ -60,7 +60,7 @@ class SearchTab:
 
     def _built(self) -> Shown:
         address = widget("address", visible=False)
-        box = LocalTextbox(
+        box = gr.MultimodalTextbox(
             placeholder="a dog on a beach · beach - people · or drop a picture",
             show_label=False,
             label="query",
@@ -73,6 +73,7 @@ class SearchTab:
             autofocus=True,
             elem_id="ck-box",
         )
+        uploads_only(box)
         asked = widget("asked")
         filters = self._filters()
         cut = widget("cut")

@@ -15,7 +15,7 @@ from clipkit_web.site import Options, Site
 from tests.web_site import chromium, draw_scenes, fill, serving
 
 SCENES = 200
-QUERY = "a boat at sea"
+QUERY = "a turquoise submarine"
 
 
 def ready(page: Any) -> None:
@@ -45,6 +45,7 @@ def desktop(browser: Any, url: str, into: Path) -> None:
     page.keyboard.press("Escape")
     page.get_by_role("tab", name="Map").click()
     page.wait_for_selector("#ck-map canvas")
+    page.wait_for_function("() => !document.querySelector('#ck-map').innerText.includes('Finding groups')")
     take(page, into / "map.jpg")
     page.close()
 
@@ -64,7 +65,7 @@ def main(into: Path) -> None:
 
     into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
-        draw_scenes(Path(work, "pictures"), range(SCENES))
+        draw_scenes(Path(work, "pictures"), range(SCENES), size=512)
         collection = fill(Path(work, "db"), Path(work, "pictures"))
         site = Site(Options(db=collection.db))
         with serving(site) as url, sync_playwright() as play, chromium(play) as browser:
