@@ -33,7 +33,7 @@ EXTRAS = {
     "mcp": ("mcp", "the page as tools for assistants"),
     "server": ("prometheus_client", "the HTTP server"),
     "langchain": ("langchain_core", "a retriever for LangChain"),
-    "llama-index": ("llama_index.core", "a retriever for LlamaIndex"),
+    "llama-index": ("llama_index", "a retriever for LlamaIndex"),
     "ray": ("ray", "indexing on many machines"),
     "learn": ("sklearn", "training classifiers from examples"),
     "xmp": ("lxml", "tags in XMP sidecars"),
