@@ -36,8 +36,17 @@ def collection(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Collec
 
 
 @pytest.fixture(scope="module")
-def url(collection: Collection) -> Iterator[str]:
-    with serving(Site(Options(db=collection.db))) as address:
+def more(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that may be indexed from the page: five pictures, and one that is none."""
+    place = tmp_path_factory.mktemp("more")
+    draw_scenes(place / "trip", range(100, 105))
+    (place / "trip" / "broken.jpg").write_bytes(b"no picture")
+    return place
+
+
+@pytest.fixture(scope="module")
+def url(collection: Collection, more: Path) -> Iterator[str]:
+    with serving(Site(Options(db=collection.db, roots=(more,)))) as address:
         yield address
 
 
@@ -266,9 +275,6 @@ def test_the_cut_off_keeps_what_stands_out(page: Any, collection: Collection) ->
 
 def test_a_link_shows_another_person_the_same(page: Any, browser: Any) -> None:
     ask(page, "a boat - people")
-    page.click("text=what stands out")
-    page.click("text=show all")
-    settled(page)
     other = browser.new_page()
     other.goto(page.url)
     other.wait_for_selector("figure")
@@ -330,7 +336,7 @@ def test_an_empty_collection_says_what_to_do(page: Any, url: str) -> None:
     page.wait_for_selector(".ck-empty")
     told = page.inner_text(".ck-empty")
     assert "This collection is empty." in told
-    assert "clipkit index FOLDER --name empty" in told
+    assert "Index a folder on the page Manage." in told
 
 
 def test_a_collection_that_is_not_there_is_told_with_its_name(page: Any, url: str) -> None:
@@ -373,3 +379,44 @@ def test_a_hit_fills_a_phone(page: Any) -> None:
     box = page.locator("dialog").bounding_box()
     assert (box["x"], box["y"], box["width"]) == (0, 0, PHONE[0])
     assert page.locator("dialog >> text=similar").is_visible()
+
+
+def test_a_folder_is_indexed_from_the_page_and_its_failures_are_listed(
+    page: Any, url: str, collection: Collection, more: Path
+) -> None:
+    page.get_by_role("tab", name="Manage").click()
+    page.fill("#ck-below textarea, #ck-below input", "../..")
+    page.fill("#ck-into input", "trips")
+    page.press("#ck-into input", "Enter")
+    page.click("#ck-start-index")
+    page.wait_for_selector(".ck-indexing .ck-wrong")
+    assert Collection.names(collection.db) == ["default", "empty"]
+    page.fill("#ck-below textarea, #ck-below input", "trip")
+    page.click("#ck-start-index")
+    page.wait_for_selector(".ck-indexing >> text=Done in")
+    told = page.inner_text(".ck-indexing")
+    assert "5 added" in told
+    assert str(more / "trip" / "broken.jpg") in told
+    made = Collection.open("trips", db=collection.db)
+    assert made.count(kind="image") == 5
+    page.goto(f"{url}?collection=trips")
+    page.wait_for_selector("figure")
+    assert len(shown(page)) == 5
+
+
+def test_duplicates_stand_side_by_side_and_can_be_hidden(page: Any, collection: Collection) -> None:
+    twin = Path(shown(page)[0]).with_name("twin.jpg")
+    twin.write_bytes(Path(shown(page)[0]).read_bytes())
+    collection.index(twin)
+    page.get_by_role("tab", name="Manage").click()
+    page.click("text=Near-duplicates")
+    page.click("#ck-start-doubles")
+    page.wait_for_selector(".ck-doubles img >> nth=1")
+    page.locator(".ck-doubles button", has_text="hide").first.click()
+    for _ in range(100):
+        if hidden(collection):
+            break
+        page.wait_for_timeout(100)
+    assert len(hidden(collection)) == 1
+    unhide(collection, hidden(collection))
+    collection.delete([twin.as_posix()])

@@ -119,10 +119,18 @@ class SearchTab:
             self._submitted,
             inputs,
             [*shown.answers, shown.box],
+            trigger_mode="always_last",  # who types on while a search runs means the later one
             **quiet,
         )
         acting = [shown.asked.input, shown.cut.input, shown.gallery.input, shown.look.input]
-        gr.on([*acting, shown.address.input], self._acted, shown.address, shown.all, **quiet)
+        gr.on(
+            [*acting, shown.address.input],
+            self._acted,
+            shown.address,
+            shown.all,
+            trigger_mode="multiple",
+            **quiet,
+        )
 
     # --- what happens
 
