@@ -4,8 +4,8 @@
 
 `frame` is the time from one frame to the next while the pointer drags the map, `script` that of plotly's
 handler of one step, both as median and 95th percentile. Where there is no graphics card, Chromium draws WebGL
-on the CPU, and a frame says how fast that is; a map of 100 points tells what a frame takes anyway. `script` is
-what remains for the CPU where there is one.
+on the CPU, and a frame says how fast that is; a map of 100 points tells what a frame takes anyway. `script`
+is what remains for the CPU where there is one.
 """
 
 from __future__ import annotations
