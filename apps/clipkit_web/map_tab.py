@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import gradio as gr
+import numpy as np
+from pyarrow.parquet import read_table
 
 from clipkit import Collection, maps
 from clipkit.errors import ClipkitError, InvalidInput
@@ -60,9 +68,8 @@ class MapTab:
     def _kept(self, collection: Collection, method: maps.Method) -> dict[str, Any]:
         key = (method, *_state(collection))
         if key not in self._maps:
-            self._maps[key] = _document(
-                maps.project(collection, method=method, where=visible(collection)), method
-            )
+            draw = _drawn if method == "pca" else _drawn_apart
+            self._maps[key] = {**draw(collection, visible(collection)), "method": method}
             while len(self._maps) > _KEPT:
                 self._maps.popitem(last=False)
         return self._maps[key]
@@ -89,15 +96,34 @@ def _state(collection: Collection) -> tuple[str, ...]:
     return collection.name, collection.encoder_name, str(shown)
 
 
-def _document(found: maps.Map, method: maps.Method) -> dict[str, Any]:
-    return {
-        "ids": found.ids,
-        "x": found.xy[:, 0].astype(float).round(_DIGITS).tolist(),
-        "y": found.xy[:, 1].astype(float).round(_DIGITS).tolist(),
-        "total": found.total,
-        "method": method,
-        "explained": found.explained,
-    }
+def _drawn(collection: Collection, where: str | None) -> dict[str, Any]:
+    """The map by PCA, which is a matter of a second."""
+    found = maps.project(collection, method="pca", where=where)
+    return {**_points(found.ids, found.xy), "total": found.total, "explained": found.explained}
+
+
+def _drawn_apart(collection: Collection, where: str | None) -> dict[str, Any]:
+    """The map by UMAP, from a process of its own: its layout holds Python's lock for seconds, in which here
+    no search would get on. One core is enough for it. Raises ClipkitError with what that process says."""
+    with TemporaryDirectory(prefix="clipkit-") as place:
+        file = Path(place) / "map.parquet"
+        command = [sys.executable, "-m", "clipkit", "map", str(file), "--json"]
+        command += ["--db", collection.db, "--name", collection.name, *(["--where", where] if where else [])]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        done = subprocess.run(  # noqa: S603 - this program itself, by no shell
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        told = json.loads(done.stdout or "{}")
+        if done.returncode:
+            raise ClipkitError(told.get("error", {}).get("message") or f"the map broke off: {done.stderr}")
+        table = read_table(file)
+    places = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
+    return {**_points(table["id"].to_pylist(), places), "total": told["total"], "explained": None}
+
+
+def _points(ids: Sequence[str], places: maps.Points) -> dict[str, Any]:
+    x, y = places.astype(float).round(_DIGITS).T.tolist()
+    return {"ids": list(ids), "x": x, "y": y}
 
 
 def _ids(given: Any) -> list[str]:

@@ -166,6 +166,8 @@ class SearchTab:
                 return replace(form, k=min(form.k + PAGE, MOST))
             case "good" | "bad":
                 return form.marked(name, action)
+            case "unpick":
+                return replace(form, picked="", k=PAGE)
             case "forget":
                 return replace(form, good=(), bad=(), k=PAGE)
             case "similar":
@@ -256,6 +258,7 @@ class SearchTab:
             "parts": parts,
             "good": len(form.good),
             "bad": len(form.bad),
+            "picked": bool(form.picked),
             "asks": form.asks,
             "shared": bool(str(form)),
         }

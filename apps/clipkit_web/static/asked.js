@@ -44,10 +44,13 @@ function saver() {
 }
 
 function render() {
-  const { parts = [], good = 0, bad = 0, asks, shared } = value();
+  const { parts = [], good = 0, bad = 0, picked, asks, shared } = value();
   const marks = good + bad > 0 &&
     make("div", { class: "ck-chip" }, `✓ ${good} good, ✗ ${bad} bad`,
       make("button", { type: "button", "aria-label": "forget the marks", onclick: () => tell("forget") }, "×"));
+  const part = picked &&
+    make("div", { class: "ck-chip" }, "a part of the map",
+      make("button", { type: "button", "aria-label": "all of the collection", onclick: () => tell("unpick") }, "×"));
   const link = make("button", { type: "button", class: "ck-quiet", onclick: async (event) => {
     const address = location.href;
     try {
@@ -59,7 +62,7 @@ function render() {
   } }, "copy link");
   const saving = asks && saver();
   const clear = asks && make("button", { type: "button", class: "ck-quiet", onclick: () => tell("clear") }, "clear");
-  root().replaceChildren(...[...parts.map(chip), marks, saving, shared && link, clear].flat().filter(Boolean));
+  root().replaceChildren(...[...parts.map(chip), part, marks, saving, shared && link, clear].flat().filter(Boolean));
 }
 
 watch("value", render);

@@ -20,7 +20,18 @@ function drawMap(element, { ids, x, y, dark = false, thumbnailUrl, onSelect = ()
 
   const size = ids.length > 5000 ? 4 : ids.length > 500 ? 6 : 9;
   const colour = (on) => (on ? "#5eead4" : "#0d9488");
-  const axis = { visible: false, range: [-1.08, 1.08], fixedrange: false };
+  const ends = [x, y].map((all) => all.reduce(([low, high], at) => [Math.min(low, at), Math.max(high, at)], [0, 0]));
+  /** What of each axis is in sight when all points are: both have one scale, so one may show more. */
+  const whole = () => {
+    const shape = Math.max(plot.clientWidth, 1) / Math.max(plot.clientHeight, 1);
+    const [wide, high] = ends.map(([from, to]) => Math.max(to - from, 0.1) * 0.54); // with a margin
+    const half = Math.max(high, wide / shape);
+    return [half * shape, half].map((reach, at) => {
+      const middle = (ends[at][0] + ends[at][1]) / 2;
+      return [middle - reach, middle + reach];
+    });
+  };
+  const axis = { visible: false };
   const trace = {
     type: "scattergl",
     mode: "markers",
@@ -28,12 +39,12 @@ function drawMap(element, { ids, x, y, dark = false, thumbnailUrl, onSelect = ()
     y,
     hoverinfo: "none", // the thumbnail says it
     marker: { size, opacity: 0.65, color: colour(dark) },
-    selected: { marker: { opacity: 1, size: size + 1 } },
+    selected: { marker: { opacity: 0.9, size: size + 1 } },
     unselected: { marker: { opacity: 0.12 } },
   };
   const layout = {
-    xaxis: axis,
-    yaxis: { ...axis, scaleanchor: "x" },
+    xaxis: { ...axis, range: whole()[0] },
+    yaxis: { ...axis, range: whole()[1], scaleanchor: "x" },
     margin: { l: 0, r: 0, t: 0, b: 0 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
@@ -90,22 +101,19 @@ function drawMap(element, { ids, x, y, dark = false, thumbnailUrl, onSelect = ()
     Plotly.relayout(plot, { selections: [] });
     onSelect([]);
   };
-  const zoom = (factor) => {
-    const change = {};
-    for (const name of ["xaxis", "yaxis"]) {
+  const look = (ranges) => Plotly.relayout(plot, { "xaxis.range": ranges[0], "yaxis.range": ranges[1] });
+  const nearer = (factor) =>
+    ["xaxis", "yaxis"].map((name) => {
       const [low, high] = plot._fullLayout[name].range;
-      const [middle, half] = [(low + high) / 2, ((high - low) / 2) * factor];
-      change[`${name}.range`] = [middle - half, middle + half];
-    }
-    return Plotly.relayout(plot, change);
-  };
+      const [middle, half] = [(low + high) / 2, (high - low) / 2 / factor];
+      return [middle - half, middle + half];
+    });
   return {
     clear,
     /** "pan", "lasso" or "select", a box. */
     tool: (name) => Plotly.relayout(plot, { dragmode: name }),
     /** Nearer by a factor above 1, farther by one below; all of the map without one. */
-    zoom: (factor) =>
-      factor ? zoom(1 / factor) : Plotly.relayout(plot, { "xaxis.range": [...axis.range], "yaxis.range": [...axis.range] }),
+    zoom: (factor) => look(factor ? nearer(factor) : whole()),
     dark: (on) =>
       Plotly.update(plot, { "marker.color": colour(on) }, { "newselection.line.color": colour(on) }),
     close: () => {
@@ -156,6 +164,10 @@ function take(name) {
 
 const url = (id) => picture(value().collection, "thumbnail", id);
 
+/** As many as are shown, from all over: those beside each other in the list are often of one folder. */
+const some = (ids) =>
+  ids.length <= PREVIEW ? ids : Array.from({ length: PREVIEW }, (_, at) => ids[Math.floor((at * ids.length) / PREVIEW)]);
+
 function choose(ids) {
   picked.hidden = !ids.length;
   const count = `${ids.length.toLocaleString("en")} picture${ids.length === 1 ? "" : "s"}`;
@@ -171,7 +183,7 @@ function choose(ids) {
     make(
       "div",
       { class: "ck-preview" },
-      ids.slice(0, PREVIEW).map((id) => make("img", { src: url(id), alt: id.split(/[/\\#]/).pop(), loading: "lazy" })),
+      some(ids).map((id) => make("img", { src: url(id), alt: id.split(/[/\\#]/).pop(), loading: "lazy" })),
     ),
   );
 }
