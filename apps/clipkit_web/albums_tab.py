@@ -9,7 +9,7 @@ import gradio as gr
 
 from clipkit import Collection, Query, albums
 from clipkit.albums import Album
-from clipkit.errors import ClipkitError
+from clipkit.errors import ClipkitError, InvalidInput
 from clipkit_web import asking
 from clipkit_web.components import widget
 from clipkit_web.form import Form, Weighted
@@ -23,6 +23,8 @@ def save(site: Site, form: Form, name: str, *, again: bool) -> Album:
 
     Raises InvalidInput for a name that is taken or cannot be one, and for a form that asks nothing.
     """
+    if form.picked:
+        raise InvalidInput("a selection of the map cannot fill itself: take it away, then save the album")
     collection = site.collection(form.collection)
     album = Album(
         name,

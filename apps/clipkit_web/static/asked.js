@@ -46,7 +46,7 @@ function saver() {
 function render() {
   const { parts = [], good = 0, bad = 0, picked, asks, shared } = value();
   const marks = good + bad > 0 &&
-    make("div", { class: "ck-chip" }, `✓ ${good} good, ✗ ${bad} bad`,
+    make("div", { class: "ck-chip", title: "the question moves towards the good and away from the bad ones (Rocchio)" }, `✓ ${good} good, ✗ ${bad} bad`,
       make("button", { type: "button", "aria-label": "forget the marks", onclick: () => tell("forget") }, "×"));
   const part = picked &&
     make("div", { class: "ck-chip" }, "a part of the map",
