@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clipkit import Collection, albums
+from clipkit.encoder import Vectors
 from clipkit.errors import InvalidInput
 from clipkit_web.albums_tab import opened, save
 from clipkit_web.asking import question
@@ -50,10 +52,10 @@ def test_a_question_comes_back_from_its_album(site: Site, collection: Collection
     assert after is not None
     encoder = collection.encoder
 
-    def stored(ids: list[str]) -> object:
-        return [item.vector for item in collection.get(ids)]
+    def stored(ids: list[str]) -> Vectors:
+        return np.stack([item.vector for item in collection.get(ids)])
 
-    cosine = before.resolve(encoder, stored) @ after.resolve(encoder, stored)  # type: ignore[arg-type]
+    cosine = float(np.dot(before.resolve(encoder, stored), after.resolve(encoder, stored)))
     assert cosine == pytest.approx(1.0, abs=2e-3)  # the picture is kept reduced
     assert (again.good, again.bad, again.cut, again.words) == ((good,), (bad,), "auto", True)
     assert again.where == "(least(width, height) >= 100)"
