@@ -9,7 +9,6 @@ import gradio as gr
 from clipkit.errors import ClipkitError
 from clipkit_web import api
 from clipkit_web.albums_tab import AlbumsTab
-from clipkit_web.components import STYLE
 from clipkit_web.describe_tab import DescribeTab
 from clipkit_web.describer import Describer
 from clipkit_web.form import Form
@@ -87,6 +86,3 @@ def _collections(site: Site, link: str) -> Any:
     except ClipkitError:
         chosen = site.options.name
     return gr.Dropdown(choices=names, value=chosen if chosen in names else None)
-
-
-__all__ = ["STYLE", "THEME", "build"]

@@ -13,7 +13,7 @@ from typing import Any
 from clipkit.errors import ClipkitError, InvalidInput
 from clipkit_web.auth import Auth
 from clipkit_web.guard import Guard
-from clipkit_web.site import Options, Site
+from clipkit_web.site import Site
 from clipkit_web.uploads import MAX_BYTES
 
 PORT = 7860  # Gradio's own
@@ -27,7 +27,8 @@ def application(site: Site, *, hosts: tuple[str, ...] = (), auth: Auth | None = 
     from fastapi import FastAPI
 
     from clipkit_web.api import check_mcp
-    from clipkit_web.page import STYLE, THEME, build
+    from clipkit_web.components import STYLE
+    from clipkit_web.page import THEME, build
     from clipkit_web.pictures import add_routes
 
     if site.options.mcp:
@@ -115,6 +116,3 @@ def _warm(site: Site) -> None:
     """Loads the model and what scores mean, so that the first question is answered at once."""
     with suppress(ClipkitError):  # whoever asks is told
         site.collection().cutoffs("a picture")
-
-
-__all__ = ["Options", "Site", "application", "serve"]
