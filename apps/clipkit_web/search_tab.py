@@ -120,7 +120,9 @@ class SearchTab:
             inputs,
             [*shown.answers, shown.box],
             trigger_mode="always_last",  # who types on while a search runs means the later one
-            **quiet,
+            api_visibility="private",
+            show_progress="minimal",  # the first question waits for the model
+            show_progress_on=shown.status,
         )
         acting = [shown.asked.input, shown.cut.input, shown.gallery.input, shown.look.input]
         gr.on(
