@@ -33,14 +33,13 @@ class BytePairs:
         import regex
 
         lines = gzip.decompress(vocabulary.read_bytes()).decode().split("\n")[1 : _MOST_MERGES + 1]
-        merges = [tuple(line.split()) for line in lines]
         letters = _letters()
         words = [*letters.values(), *(f"{letter}</w>" for letter in letters.values())]
-        words += map("".join, merges)
+        words += [line.replace(" ", "") for line in lines]
         words += _SPECIAL
         self._letters = letters
-        self._ranks = {merge: rank for rank, merge in enumerate(merges)}
-        self._tokens = {word: token for token, word in enumerate(words)}
+        self._ranks = dict(zip(lines, range(len(lines)), strict=True))  # of "left right"
+        self._tokens = dict(zip(words, range(len(words)), strict=True))
         self._split = regex.compile(_WORDS, regex.IGNORECASE).findall
         self._known = {mark: [self._tokens[mark]] for mark in _SPECIAL}
         self.start, self.end = (self._tokens[mark] for mark in _SPECIAL)
@@ -61,17 +60,21 @@ class BytePairs:
         """The word in pieces, neighbours merged as long as there is a merge for them, the earliest first."""
         parts = [*word[:-1], f"{word[-1]}</w>"]
         while len(parts) > 1:
-            best = min(pairwise(parts), key=lambda pair: self._ranks.get(pair, math.inf))
+            best = min(map(" ".join, pairwise(parts)), key=lambda pair: self._ranks.get(pair, math.inf))
             if best not in self._ranks:
                 break
-            joined: list[str] = []
-            for part in parts:
-                if joined and (joined[-1], part) == best and not joined[-1] == "".join(best):
-                    joined[-1] += part
-                else:
-                    joined.append(part)
-            parts = joined
+            parts = _joined(parts, *best.split(" "))
         return parts
+
+
+def _joined(parts: list[str], left: str, right: str) -> list[str]:
+    """The parts, with each `left` before a `right` made one with it, from the start on."""
+    joined, at = [], 0
+    while at < len(parts):
+        both = parts[at : at + 2] == [left, right]
+        joined.append(left + right if both else parts[at])
+        at += 2 if both else 1
+    return joined
 
 
 def _letters() -> dict[int, str]:
@@ -82,6 +85,8 @@ def _letters() -> dict[int, str]:
 
 
 def _cleaned(text: str) -> str:
-    import ftfy
+    if not (text.isascii() and text.isprintable() and "&" not in text):  # there is something to clean
+        import ftfy
 
-    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
