@@ -18,7 +18,7 @@ import mmap
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ class TextTower(BaseEncoder):
         self.dim = note.dim
         self.fingerprint = note.fingerprint
         self.upright = note.upright
-        self._note = note
+        self.note = note
         self._weights = _mapped(Path(note.weights))
         self._heads = note.heads
         self._activate = _quick_gelu if note.quick_gelu else _gelu
@@ -90,11 +90,11 @@ class TextTower(BaseEncoder):
 
     @cached_property
     def _pairs(self) -> BytePairs:
-        return BytePairs(Path(self._note.vocabulary))
+        return BytePairs(Path(self.note.vocabulary))
 
     def tokens(self, text: str) -> list[int]:
         """The tokens that the tower sees of a text: cut to the context, and nothing behind the end."""
-        found = self._pairs.tokens(text)[: self._note.context_length]
+        found = self._pairs.tokens(text)[: self.note.context_length]
         found[-1] = self._pairs.end
         return found[: found.index(self._pairs.end) + 1]
 
@@ -105,7 +105,7 @@ class TextTower(BaseEncoder):
         raise InvalidInput(f"{self.name} is here for texts only: load_encoder loads all of it")
 
     def _overlong(self, texts: list[str]) -> list[int]:
-        limit = self._note.context_length
+        limit = self.note.context_length
         return [
             at
             for at, text in enumerate(texts)
@@ -167,11 +167,16 @@ def _agree(one: BaseEncoder, other: BaseEncoder) -> bool:
 def recall(name: str, *, upright: bool) -> TextTower | None:
     """The text tower of the model of that canonical name; None where there is no note of it that holds."""
     with suppress(OSError, KeyError, ValueError, TypeError):
-        stored = json.loads(_path(name, upright).read_text(encoding="utf-8"))
-        note = Note(**stored)
+        tower = _tower(_path(name, upright).read_text(encoding="utf-8"))
+        note = tower.note
         if (note.format, note.version, note.name) == (FORMAT, clipkit.__version__, name) and _is_as_it_was(note):
-            return TextTower(note)
+            return tower
     return None
+
+
+@lru_cache(maxsize=2)  # for who opens a collection again and again
+def _tower(note: str) -> TextTower:
+    return TextTower(Note(**json.loads(note)))
 
 
 def _note(encoder: BaseEncoder, source: Source) -> Note | None:
