@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 STAYS_S = 600.0  # that a resident stays after the last question
-_QUESTIONS = {"search", "describe", "recommend", "explain"}  # and album show: what they do, they do to nobody
-_ALONE = {"--show", "--save", "--help", "-h", "-"}  # for what needs the terminal, stdin or a file of its own
+_QUESTIONS = (["search"], ["recommend"], ["album", "show"])
+_ALONE = {"--show", "--help", "-h"}  # what these print depends on the terminal
 
 
 def __getattr__(name: str) -> Any:
@@ -61,7 +61,7 @@ def _asked(given: list[str], seconds: float) -> int:
     if answered is not None:
         return answered
     code = _run(given)
-    if code == 0:
+    if code == 0 and "torch" not in sys.modules:  # else a resident would be of no use
         client.start(place, given, seconds)
     return code
 
@@ -69,10 +69,10 @@ def _asked(given: list[str], seconds: float) -> int:
 def _stays(given: Sequence[str]) -> float:
     """For how many seconds a resident is to stay for such a command; 0 where there is to be none."""
     wanted = os.environ.get("CLIPKIT_RESIDENT", "")
-    question = given[:1] and given[0] in _QUESTIONS or list(given[:2]) == ["album", "show"]
+    question = any(list(given[: len(words)]) == words for words in _QUESTIONS)
     if wanted == "off" or not question or os.environ.get("CLIPKIT_DEBUG") or os.name != "posix":
         return 0.0
-    if any(word in _ALONE or word.startswith("--save") for word in given) or not _plain_streams():
+    if _ALONE.intersection(given) or not _plain_streams():
         return 0.0
     return float(wanted) if wanted.isdecimal() else STAYS_S
 

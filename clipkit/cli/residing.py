@@ -1,4 +1,8 @@
-"""The resident's own end: what `clipkit.resident.client` starts."""
+"""The resident's own end: what `clipkit.resident.client` starts.
+
+It never imports torch, and so takes neither a gigabyte of memory nor any of a GPU's while it waits: questions
+that need all of a model are for whoever asks them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,9 @@ def reside(path: str, lock: str, seconds: str) -> None:
         os.dup2(nothing.fileno(), sys.stdin.fileno())
     with spared():
         import clipkit.collection  # noqa: F401 - before a question is
-    answered(first, commands.run)
+    sys.modules["torch"] = None  # type: ignore[assignment] # which says: there is none
+    if answered(first, commands.run)["code"] != 0:
+        return
     with listen(path) as listening:
         try:
             serve(listening, commands.run, float(seconds))

@@ -10,14 +10,14 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import clipkit
 from clipkit.resident.meeting import Meeting, is_private, is_same_user
-from clipkit.resident.words import LONGEST_ANSWER, Words, read_words, write_words
+from clipkit.resident.words import LONGEST_ANSWER, NOT_AS_AGREED, Words, read_words, write_words
 
 TURN_S = 0.25  # how long to wait for one's turn: answering alone takes a second
 ANSWER_S = 20.0
@@ -33,17 +33,16 @@ _START = (
 
 
 def ask(place: Meeting, arguments: Sequence[str]) -> int | None:
-    """The exit code of a command that the resident ran, its output printed; None where nobody answered."""
+    """0 for a command that the resident ran, its output printed; None where it is to be run here."""
     try:
         answer = _answer(place, _question(arguments))
-    except (OSError, ValueError):
+    except (OSError, *NOT_AS_AGREED):
         return None
     if answer is None:
         return None
-    code, output = answer
-    for stream, data in output:
+    for stream, data in answer:
         _write((sys.stdout, sys.stderr)[stream - 1], data)
-    return code
+    return 0
 
 
 def start(place: Meeting, arguments: Sequence[str], seconds: float) -> None:
@@ -51,7 +50,7 @@ def start(place: Meeting, arguments: Sequence[str], seconds: float) -> None:
 
     It runs the question `arguments` for itself, so that it has at hand what the next one needs.
     """
-    with suppress(OSError, ValueError):
+    with suppress(OSError, *NOT_AS_AGREED):
         lock = _locked(place.lock)
         if lock is None:
             return
@@ -70,8 +69,6 @@ def _locked(path: Path) -> int | None:
         found = os.fstat(lock)
         died = found.st_size and abs(time.time() - found.st_mtime) < PAUSE_S
         if is_private(path, stat.S_ISREG) and not died:
-            os.ftruncate(lock, 0)
-            os.write(lock, b"started")  # whoever leaves in order empties it
             return os.dup(lock)
     except BlockingIOError:
         return None
@@ -94,12 +91,15 @@ def _launch(place: Meeting, lock: int, question: Words, seconds: float) -> None:
         start_new_session=True,
     )
     assert started.stdin is not None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(started.pid).encode(), 0)  # whoever leaves in order empties it
     with suppress(BrokenPipeError), started.stdin as pipe:
         pipe.write(json.dumps(question).encode() + b"\n")
     started.returncode = 0  # nobody waits for it, and Python need not warn of that
 
 
-def _answer(place: Meeting, question: Words) -> tuple[int, list[tuple[int, bytes]]] | None:
+def _answer(place: Meeting, question: Words) -> list[tuple[int, bytes]] | None:
+    """What the resident printed, and on which stream; None where it did not, or has not to the end."""
     if not is_private(place.socket, stat.S_ISSOCK):
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -115,12 +115,12 @@ def _answer(place: Meeting, question: Words) -> tuple[int, list[tuple[int, bytes
             return _checked(read_words(stream, LONGEST_ANSWER))
 
 
-def _checked(answer: Mapping[str, Any]) -> tuple[int, list[tuple[int, bytes]]] | None:
-    """The answer, if it is one to the last byte: for half of one has been printed too early."""
-    if answer.get("code") != 0:
+def _checked(answer: Words) -> list[tuple[int, bytes]] | None:
+    """The whole output, looked at before any of it is printed."""
+    if answer["code"] != 0:
         return None
     output = [(stream, text.encode("latin-1")) for stream, text in answer["output"]]
-    return (0, output) if all(stream in (1, 2) for stream, _ in output) else None
+    return output if all(stream in (1, 2) for stream, _ in output) else None
 
 
 def _question(arguments: Sequence[str]) -> Words:

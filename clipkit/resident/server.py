@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from typing import Any, TypeAlias
 
 from clipkit.resident.meeting import is_same_user
-from clipkit.resident.words import LONGEST_ANSWER, Words, read_words, write_words
+from clipkit.resident.words import LONGEST_ANSWER, NOT_AS_AGREED, Words, read_words, write_words
 
 Run: TypeAlias = Callable[[list[str]], int]
 """What runs a command line, prints what there is to print, and gives the exit code."""
@@ -27,7 +27,7 @@ def serve(listening: socket.socket, run: Run, seconds: float) -> None:
             connection, _ = listening.accept()
         except TimeoutError:
             return
-        with connection, suppress(OSError, ValueError):
+        with connection, suppress(OSError, *NOT_AS_AGREED):
             connection.settimeout(WORDS_S)
             if is_same_user(connection):
                 _converse(connection, run)
@@ -76,11 +76,10 @@ def answered(question: Words, run: Run) -> Words:
 @contextmanager
 def _in_place_of(question: Words) -> Iterator[None]:
     """Be where the asker is, with its terminal's looks, as long as it takes."""
-    looks: Mapping[str, str] = question["looks"]
     before = dict(os.environ)
-    os.environ.update(looks)
-    os.chdir(question["folder"])
     try:
+        os.environ.update(question["looks"])
+        os.chdir(question["folder"])
         yield
     finally:
         os.chdir("/")  # so that no disk is kept from being taken out

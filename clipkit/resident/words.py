@@ -11,6 +11,9 @@ Words: TypeAlias = dict[str, Any]
 LONGEST_QUESTION = 1 << 20  # bytes; a command line may have two million on Linux, and that is no question
 LONGEST_ANSWER = 64 << 20  # bytes; a hundred thousand hits
 
+NOT_AS_AGREED = (ValueError, LookupError, TypeError, AttributeError)
+"""What reading words raises that are none, or lack something."""
+
 
 def read_words(stream: BinaryIO, longest: int = LONGEST_QUESTION) -> Words:
     """The next object. Raises ValueError if there is none, or what there is is no such line."""
