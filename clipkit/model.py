@@ -43,7 +43,7 @@ class Model:
             return self._encoder
 
     def for_search(self, query: Query) -> Encoder:
-        """An encoder whose vectors the collection has, for this query. Raises CollectionMismatch as `current`.
+        """An encoder for this query, whose vectors the collection has. Raises CollectionMismatch.
 
         As long as no picture is asked for, the text side alone will do, where it can be had sooner.
         """

@@ -20,6 +20,7 @@ from clipkit import Collection
 from clipkit.resident import client, meeting, server, words
 from clipkit.testing import FakeEncoder
 from tests.models import model_folder
+from tests.terminal import Terminal
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there are residents on POSIX systems only")
 
@@ -38,7 +39,7 @@ sys.exit(code)
 
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of this test's residents, which end with it. Its path is short, as that of a socket must be."""
+    """The folder of this test's residents, which end with it. Its path is short, as a socket's must be."""
     monkeypatch.setenv("CLIPKIT_RESIDENT", "120")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     with tempfile.TemporaryDirectory(prefix="ck") as folder:
@@ -104,6 +105,19 @@ def test_the_next_question_is_answered_as_the_first_was(runtime: Path, texts: Pa
         assert answer.stdout == alone.stdout
         assert answer.stderr.replace(b"answered", b"") == alone.stderr.replace(b"alone", b"")
         assert alone.stdout
+
+
+def test_on_a_terminal_it_looks_the_same(runtime: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(runtime, texts)
+    arguments = ("search", "Größe [naïve] 犬", "--db", texts)
+    with Terminal(*arguments, environment={"COLUMNS": "30"}) as terminal:
+        assert terminal.wait() == 0
+    seen = terminal.seen
+    with Terminal(*arguments, environment={"COLUMNS": "30", "CLIPKIT_RESIDENT": "off"}) as terminal:
+        assert terminal.wait() == 0
+    assert seen == terminal.seen
+    assert "Größe" in seen
+    assert "\u2500" in seen  # the line below the header of a table
 
 
 def test_paths_mean_what_they_mean_where_the_command_was_typed(
@@ -384,8 +398,8 @@ def test_an_answer_goes_where_it_belongs(runtime: Path, capfdbinary: pytest.Capt
 
 def test_who_keeps_silent_is_not_waited_for(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "TURN_S", 0.05)
-    over = threading.Event()
-    assert client.ask(fake(lambda _: over.wait(PATIENCE_S) and None), ["search", "x"]) is None
+    over, waits = threading.Event(), list[bool]()
+    assert client.ask(fake(lambda _: waits.append(over.wait(PATIENCE_S))), ["search", "x"]) is None
     over.set()
 
 
@@ -416,11 +430,12 @@ def test_what_is_no_socket_of_ours_is_not_asked(runtime: Path, tmp_path: Path, k
         server.listen(str(place.socket)).close()
     if kind in ("open to others", "link"):
         at = place.socket if kind == "open to others" else tmp_path / "s"
-        listening = server.listen(str(at))
-        if kind == "link":
-            place.socket.symlink_to(at)
-        else:
-            at.chmod(0o666)
+        with server.listen(str(at)):
+            if kind == "link":
+                place.socket.symlink_to(at)
+            else:
+                at.chmod(0o666)
+            assert client.ask(place, ["search", "x"]) is None
     assert client.ask(place, ["search", "x"]) is None
 
 
@@ -449,7 +464,7 @@ def question(*arguments: str) -> words.Words:
 
 
 def test_a_command_finds_itself_where_the_asker_is(tmp_path: Path) -> None:
-    seen = {}
+    seen: dict[str, object] = {}
 
     def command(arguments: list[str]) -> int:
         seen.update(arguments=arguments, folder=os.getcwd(), columns=os.environ["COLUMNS"])

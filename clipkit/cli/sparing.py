@@ -25,10 +25,15 @@ class _Sparing(MetaPathFinder, Loader):
         self.hollow: list[str] = []
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - every finder is given it
+        target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
         mine = fullname in (HOLLOW, "pandas") or fullname.startswith(f"{HOLLOW}.")
-        return ModuleSpec(fullname, self, is_package="." not in fullname or fullname == HOLLOW) if mine else None
+        return (
+            ModuleSpec(fullname, self, is_package="." not in fullname or fullname == HOLLOW) if mine else None
+        )
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         if spec.name == "pandas":

@@ -130,7 +130,9 @@ class TextTower(BaseEncoder):
     def _attended(self, projected: Floats, hidden: Floats) -> Floats:
         """Scaled dot-product attention of all heads; (n, 3 * width) to (n, width)."""
         n, width = len(projected), projected.shape[1] // 3
-        query, key, value = projected.reshape(n, 3, self._heads, -1).transpose(1, 2, 0, 3)  # (heads, n, depth)
+        query, key, value = projected.reshape(n, 3, self._heads, -1).transpose(
+            1, 2, 0, 3
+        )  # (heads, n, depth)
         scores = query @ key.transpose(0, 2, 1) / np.float32(math.sqrt(width // self._heads)) + hidden
         shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
         shares /= shares.sum(axis=-1, keepdims=True)
@@ -140,7 +142,9 @@ class TextTower(BaseEncoder):
     def _layer(self, name: str) -> tuple[Floats, Floats]:
         """Weight and bias; a matrix so that rows are multiplied with it from the left."""
         underscored = name.endswith("in_proj")
-        weight, bias = (self._weights[f"{name}{'_' if underscored else '.'}{part}"] for part in ("weight", "bias"))
+        weight, bias = (
+            self._weights[f"{name}{'_' if underscored else '.'}{part}"] for part in ("weight", "bias")
+        )
         return weight.T, bias
 
 
@@ -169,7 +173,9 @@ def recall(name: str, *, upright: bool) -> TextTower | None:
     with suppress(OSError, KeyError, ValueError, TypeError):
         tower = _tower(_path(name, upright).read_text(encoding="utf-8"))
         note = tower.note
-        if (note.format, note.version, note.name) == (FORMAT, clipkit.__version__, name) and _is_as_it_was(note):
+        if (note.format, note.version, note.name) == (FORMAT, clipkit.__version__, name) and _is_as_it_was(
+            note
+        ):
             return tower
     return None
 
@@ -262,7 +268,8 @@ def _normed(x: Floats, layer: tuple[Floats, Floats]) -> Floats:
 
 
 def _quick_gelu(x: Floats) -> Floats:
-    return x / (1 + np.exp(np.float32(-1.702) * x))
+    activated: Floats = x / (1 + np.exp(np.float32(-1.702) * x))
+    return activated
 
 
 def _gelu(x: Floats) -> Floats:
@@ -277,4 +284,5 @@ def _gelu(x: Floats) -> Floats:
     for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         series = (series + np.float32(factor)) * t
     tail = series * np.exp(-z * z)  # 1 - erf(z)
-    return x * np.where(x < 0, tail, 2 - tail) / 2
+    activated: Floats = x * np.where(x < 0, tail, 2 - tail) / 2
+    return activated

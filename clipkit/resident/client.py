@@ -24,7 +24,16 @@ ANSWER_S = 20.0
 PAUSE_S = 60.0  # before another is started in place of one that did not leave by itself
 
 # What changes how an answer looks, and is handed over with each question.
-_LOOKS = ("COLORTERM", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TERM", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+_LOOKS = (
+    "COLORTERM",
+    "COLUMNS",
+    "FORCE_COLOR",
+    "LINES",
+    "NO_COLOR",
+    "TERM",
+    "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE",
+)
 
 _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from clipkit.cli.residing import reside; "

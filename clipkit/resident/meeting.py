@@ -13,7 +13,7 @@ import stat
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,14 +61,13 @@ def private_folder() -> Path | None:
     return folder if is_private(folder, stat.S_ISDIR) else None
 
 
-def is_private(path: Path, is_kind: object) -> bool:
+def is_private(path: Path, is_kind: Callable[[int], bool]) -> bool:
     """Whether that is really there, no link, of that kind, and this user's alone."""
-    assert callable(is_kind)
     try:
         found = path.lstat()
     except OSError:
         return False
-    return bool(is_kind(found.st_mode)) and found.st_uid == os.geteuid() and not found.st_mode & OTHERS
+    return is_kind(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & OTHERS
 
 
 def _keeps_names(folder: Path) -> bool:
@@ -87,7 +86,7 @@ def is_same_user(connection: socket.socket) -> bool:
     if option is None:
         return True
     credentials = connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i"))
-    return struct.unpack("3i", credentials)[1] == os.geteuid()
+    return bool(struct.unpack("3i", credentials)[1] == os.geteuid())
 
 
 def _name() -> str:
