@@ -40,11 +40,14 @@ PUBLIC = (
 FLOORS = (
     ("__init__",),
     ("errors", "reports"),
-    ("cells", "colours", "encoders.patches", "exif", "fetching", "files", "fusion", "queryline", "sketch"),
+    (
+        *("cells", "colours", "encoders.bpe", "encoders.patches", "exif", "fetching", "files", "fusion"),
+        *("queryline", "resident", "sketch"),
+    ),
     ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
     ("images", "parquet", "encoders.sources"),
     ("encoder", "folders", "sidecars"),
-    ("filters",),
+    ("encoders.texttower", "filters"),
     ("labelled", "lance", "measures", "query", "stamps", "testing", "encoders.openclip"),
     ("schema",),
     ("descriptions", "store", "encoders", "prompts"),
@@ -67,10 +70,12 @@ ROOMS = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 # Each package from outside, and the rooms that may import it.
 DOORS = {
     "clipkit_web": {"cli"},  # only where `clipkit ui` runs
+    "ftfy": {"encoders.bpe"},
     "huggingface_hub": {"encoders.hub"},
     "lancedb": {"lance"},
     "numpy": {
         *("calibration", "collection", "colours", "comparison", "embedded", "encoder", "encoders.openclip"),
+        "encoders.texttower",
         *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "maps", "measures"),
         *("neighbours", "probe", "prompts", "query", "refining", "reindexing", "searching", "snapshots"),
         *("quality", "stages", "store", "testing"),
@@ -100,6 +105,7 @@ DOORS = {
         *("stamps", "store", "tuning"),
     },
     "rawpy": {"images"},
+    "regex": {"encoders.bpe"},
     "rich": {"cli"},
     "safetensors": {"encoders.weights", "probe"},
     "sklearn": {"probe"},

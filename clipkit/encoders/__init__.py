@@ -50,6 +50,12 @@ class Load:
     def __call__(self, spec: str, *, upright: bool = True) -> Encoder:
         return load_encoder(spec, device=self.device, precision=self.precision, upright=upright)
 
+    def texts(self, spec: str, *, upright: bool = True) -> Encoder | None:
+        """As `load_texts`; None where a device or a precision is asked for."""
+        if self.device is not None or self.precision is not None:
+            return None
+        return load_texts(spec, upright=upright)
+
 
 def load_encoder(
     spec: str | None = None,
@@ -79,6 +85,17 @@ def load_encoder(
     if batch_size is not None and batch_size < 1:
         raise InvalidInput(f"batch_size must be at least 1, not {batch_size}")
     return _family(name).load(name, Options(device, precision, upright, batch_size, local_only))
+
+
+def load_texts(spec: str, *, upright: bool = True) -> Encoder | None:
+    """The text side alone of the model that `spec` names, without torch; None where that cannot be had.
+
+    It can of CLIP's own kind of towers in safetensors files, once all of the model has been loaded on this
+    machine (`texttower` has the details). Its rows are those of the model in float32.
+    """
+    from clipkit.encoders.texttower import recall
+
+    return recall(canonical_name(spec), upright=upright)
 
 
 def canonical_name(spec: str) -> str:

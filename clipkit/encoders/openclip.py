@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.encoder import BaseEncoder, Pixels, Places, unit_places
-from clipkit.encoders import weights
+from clipkit.encoders import texttower, weights
 from clipkit.encoders.devices import Placement, place
 from clipkit.encoders.patches import box_of, reader_of
 from clipkit.encoders.sources import Source, locate
@@ -128,7 +128,10 @@ class OpenClipEncoder(BaseEncoder):
 def load(name: str, options: Options) -> OpenClipEncoder:
     """The open_clip model of that canonical name; `load_encoder` says what is raised."""
     placement = place(options.device, options.precision)
-    return OpenClipEncoder(name, locate(name, local_only=options.local_only), placement, options)
+    source = locate(name, local_only=options.local_only)
+    encoder = OpenClipEncoder(name, source, placement, options)
+    texttower.remember(encoder, source)
+    return encoder
 
 
 def _build(name: str, source: Source, placement: Placement) -> tuple[Any, Any]:
