@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from clipkit.ahead import read_ahead
 from clipkit.columns import check_distinct, checked_ids, checked_metadata, strings
 from clipkit.encoder import Encoder, ImageInput, Vectors, batched
 from clipkit.errors import ImageError, InvalidInput
@@ -18,7 +19,7 @@ from clipkit.folders import FoundFile, path_to_id, resolved
 from clipkit.images import MAX_PIXELS
 from clipkit.reports import AddReport
 from clipkit.schema import ItemRow
-from clipkit.stages import Decoded, Unreadable, decode_value, read_ahead, read_file
+from clipkit.stages import Decoded, Unreadable, decode_value, read_file
 from clipkit.store import Store
 
 ADD_BATCH = 1024  # items encoded and written together

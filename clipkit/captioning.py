@@ -15,6 +15,7 @@ from itertools import chain
 
 import pyarrow as pa
 
+from clipkit.ahead import read_ahead
 from clipkit.describing import AT_ONCE, Described, describe, write_captions
 from clipkit.descriptions import (
     MAX_CAPTION_BYTES,
@@ -35,7 +36,7 @@ from clipkit.folders import (
     is_under,
 )
 from clipkit.pipeline import Run
-from clipkit.stages import Changes, Unreadable, differing, read_ahead
+from clipkit.stages import Changes, Unreadable, differing
 from clipkit.store import Store
 
 _FILES_AHEAD = 256  # caption files read, or being read, beyond those that are written

@@ -108,6 +108,11 @@ class BaseEncoder(ABC):
     upright: bool = True
     texts_cut: int = 0
 
+    @property
+    def lanes(self) -> int:
+        """How many batches `encode_pixels` and `encode_texts` have in hand at once, if they get so many."""
+        return 1
+
     @abstractmethod
     def _text_batch(self, texts: list[str]) -> NDArray[Any]:
         """Rows (n, dim), any float dtype, any length, for up to `batch_size` texts."""
@@ -135,7 +140,14 @@ class BaseEncoder(ABC):
             raise InvalidInput(f"encode_texts takes a list of strings, not one string: [{texts!r}]")
         checked = [_checked_text(text, position) for position, text in enumerate(texts)]
         self._note_cut(self._overlong(checked), len(checked))
-        return self._rows(checked, self._text_batch)
+        order = sorted(range(len(checked)), key=lambda i: len(checked[i]))  # like with like
+        rows = np.empty((len(checked), self.dim), np.float32)
+        try:
+            rows[order] = self._rows((checked[i] for i in order), self._text_batch)
+        except InvalidInput as error:
+            at = error.position
+            raise InvalidInput(error.reason, position=None if at is None else order[at]) from error
+        return rows
 
     def encode_images(self, images: Sequence[ImageInput]) -> Vectors:
         """Embeddings of `images`: (n, dim) float32 unit rows in input order.
@@ -164,7 +176,7 @@ class BaseEncoder(ABC):
         return self._places(self._opened(image))
 
     def _places(self, image: Image) -> Places:  # noqa: ARG002 - what overrides this needs it
-        """The places of an upright RGB picture. A backend that has them overrides this."""
+        """The places of an upright RGB picture. A backend that has them has its own."""
         raise PlacesUnavailable(f"{self.name} embeds pictures as wholes and tells no places of them")
 
     def _opened(self, image: ImageInput, position: int | None = None) -> Image:
@@ -179,10 +191,17 @@ class BaseEncoder(ABC):
     def _rows(self, inputs: Iterable[T], encode: Callable[[list[T]], NDArray[Any]]) -> Vectors:
         rows = [np.empty((0, self.dim), np.float32)]
         done = 0
-        for batch in batched(inputs, self.batch_size):
-            rows.append(unit_rows(encode(batch), len(batch), self.dim, first=done))
+        for batch, raw in self._encoded(batched(inputs, self.batch_size), encode):
+            rows.append(unit_rows(raw, len(batch), self.dim, first=done))
             done += len(batch)
         return np.concatenate(rows)
+
+    def _encoded(
+        self, batches: Iterable[list[T]], encode: Callable[[list[T]], NDArray[Any]]
+    ) -> Iterator[tuple[list[T], NDArray[Any]]]:
+        """Each batch with what `encode` makes of it, in order; a backend with several lanes has its own."""
+        for batch in batches:
+            yield batch, encode(batch)
 
     def _require(self, modality: str) -> None:
         if modality not in self.modalities:

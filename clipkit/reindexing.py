@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from clipkit.ahead import read_ahead
 from clipkit.comparison import COMPARED, compare_models
 from clipkit.encoder import Encoder, Pixels, Vectors, batched
 from clipkit.errors import CollectionMismatch, ImageError, InvalidInput
@@ -24,7 +25,7 @@ from clipkit.filters import all_of, id_in
 from clipkit.folders import file_of
 from clipkit.images import MAX_PIXELS, open_image
 from clipkit.reports import Failure, Progress, ReindexReport
-from clipkit.stages import original, read_ahead, size_needed
+from clipkit.stages import original, size_needed
 from clipkit.stamps import Stamp
 from clipkit.store import Store
 

@@ -101,8 +101,28 @@ def save_random(arch: str, path: Path, *, seed: int = 0, dtype: torch.dtype = to
     """`path`, written with random weights for an architecture."""
     with uninitialised():
         model = open_clip.create_model(arch, load_weights=False, pretrained_text=False)
-    save_file(random_weights(model, seed, dtype), path)
+    weights = random_weights(model, seed, dtype)
+    if any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
+        model.load_state_dict(weights)
+        weights |= normalising(model, seed, dtype)
+    save_file(weights, path)
     return path
+
+
+def normalising(model: Any, seed: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Statistics with which batch norms do what they are for; else rounding grows from layer to layer.
+
+    They are those of four pictures of noise.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches seen, of which there is one
+    size = model.visual.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    noise = torch.randn(4, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        model.visual.train()(noise)
+    return {k: v.to(dtype).clone() for k, v in model.state_dict().items() if "running_" in k}
 
 
 def random_weights(model: torch.nn.Module, seed: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ import torch
 
 from clipkit.encoders import DEFAULT_MODEL, cached, canonical_name, load_encoder
 from clipkit.encoders.catalog import card
-from clipkit.encoders.devices import available, place
+from clipkit.encoders.devices import available, cpu_has_bf16, place
 from clipkit.errors import InvalidInput, UnknownModel
 
 
@@ -88,7 +88,8 @@ def test_importing_encoders_loads_no_backend() -> None:
 def test_the_cpu_is_always_there_and_the_last_choice() -> None:
     assert available()[-1] == "cpu"
     assert place().device == available()[0]
-    assert place("cpu").precision == "fp32"
+    assert place("cpu").precision == ("bf16" if cpu_has_bf16() else "fp32")
+    assert place("cpu", "fp32").precision == "fp32"
     assert place("cpu", "bf16").dtype is torch.bfloat16
 
 

@@ -552,6 +552,7 @@ def test_work_is_committed_every_few_seconds(
 ) -> None:
     monkeypatch.setattr(clipkit.writing, "COMMIT_SECONDS", 0.05)
     monkeypatch.setattr(clipkit.pipeline, "ENCODE_BATCH", 8)
+    monkeypatch.setattr(FakeEncoder, "batch_size", 8)
     seen: list[int] = []
 
     def look() -> None:
