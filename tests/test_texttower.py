@@ -63,7 +63,7 @@ def test_tokens_of_any_text_are_those_of_open_clip(
 
 
 def rows_of_both(spec: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    whole = load_encoder(spec)
+    whole = load_encoder(spec, precision="fp32")
     tower = load_texts(spec)
     assert isinstance(tower, texttower.TextTower)
     assert (tower.name, tower.dim, tower.fingerprint) == (whole.name, whole.dim, whole.fingerprint)
@@ -199,7 +199,7 @@ def test_a_search_for_texts_imports_no_torch(folder: Path, db: Path) -> None:
 
 
 def test_a_search_finds_the_same_with_either(folder: Path, db: Path) -> None:
-    created = Collection.create(db=db, encoder=f"local-dir:{folder}")
+    created = Collection.create(db=db, encoder=load_encoder(f"local-dir:{folder}", precision="fp32"))
     created.add_texts([f"{number} dogs" for number in range(30)])
     opened = Collection.open(db=db)
     for query in ("7 dogs", "a cat", "7 dogs - 0.5*a cat"):
