@@ -6,6 +6,9 @@
     hf-hub:owner/name[@revision]        an open_clip model on the hub
     local-dir:path                      an open_clip model in a folder
     ViT-B-32@weights.safetensors        an architecture with your own weights
+    st:all-MiniLM-L6-v2, st:path        sentence-transformers or transformers, texts only; at its end may be
+                                        ?pooling=mean|cls|last|max, and prompts: &document=...&query=...
+    words:path                          word vectors in a file of Word2Vec's or GloVe's formats
     fake[:dim]                          the test double of `clipkit.testing`
 
 A family of encoders is a line in `_FAMILIES`; its module is imported when one of its specs is loaded.
@@ -16,11 +19,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipkit.encoders import catalog
-from clipkit.errors import InvalidInput, ModelUnavailable, UnknownModel, did_you_mean
+from clipkit.encoders import catalog, settings
+from clipkit.errors import InvalidInput, MissingExtra, ModelUnavailable, UnknownModel, did_you_mean
 
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder
@@ -139,6 +143,48 @@ def _openclip_cached(name: str) -> bool:
     return True
 
 
+def _load_sentence(name: str, options: Options) -> Encoder:
+    _require(name, "sentence_transformers")
+    from clipkit.encoders.sentence import load
+
+    return load(name, options)
+
+
+def _sentence_name(spec: str) -> str:
+    from clipkit.encoders.checkpoints import canonical
+
+    return canonical(spec, _absolute)
+
+
+def _sentence_cached(name: str) -> bool:
+    from clipkit.encoders.checkpoints import cached
+
+    return cached(name)
+
+
+def _words_name(spec: str) -> str:
+    path, given = settings.split(spec.partition(":")[2], ("unknown",))
+    if given.get("unknown", "skip") not in ("skip", "error"):
+        raise InvalidInput(f"unknown words are to be a skip or an error, not {given['unknown']!r}")
+    return f"words:{settings.joined(_absolute(path), given)}"
+
+
+def _load_words(name: str, options: Options) -> Encoder:
+    _require(name, "gensim")
+    from clipkit.encoders.words import load
+
+    return load(name, options)
+
+
+def _words_cached(name: str) -> bool:
+    return Path(settings.split(name.partition(":")[2], ("unknown",))[0]).is_file()
+
+
+def _require(name: str, package: str) -> None:
+    if find_spec(package) is None:
+        raise MissingExtra(name, "text")
+
+
 def _load_fake(name: str, options: Options) -> Encoder:
     from clipkit.testing import FakeEncoder
 
@@ -188,12 +234,15 @@ _FAMILIES = {
     "bundled": _Family(_load_openclip),
     "hf-hub": _Family(_load_openclip),
     "local-dir": _Family(_load_openclip, _folder_name),
+    "st": _Family(_load_sentence, _sentence_name, _sentence_cached),
+    "words": _Family(_load_words, _words_name, _words_cached),
     "fake": _Family(_load_fake, _fake_name, lambda _: True),
 }
 
 _FORMS = (
     "A model is named by an alias (fast, best, multilingual, bundled), architecture/tag, "
-    "hf-hub:owner/name, local-dir:path or architecture@weights.safetensors."
+    "hf-hub:owner/name, local-dir:path, architecture@weights.safetensors, and for texts only st:name, "
+    "st:path or words:path."
 )
 
 
