@@ -154,6 +154,8 @@ class BaseEncoder(ABC):
             raise InvalidInput(f"encode_texts takes a list of strings, not one string: [{texts!r}]")
         checked = checked_texts(texts)
         self._note_cut(overlong(checked), len(checked))
+        if len(checked) <= self.batch_size:
+            return self._rows(checked, encode)
         order = sorted(range(len(checked)), key=lambda i: len(checked[i]))  # like with like
         rows = np.empty((len(checked), self.dim), np.float32)
         try:

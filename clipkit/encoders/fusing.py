@@ -42,8 +42,11 @@ def _fold_batch_norms(trunk: Any) -> None:
         conv, norm = block.conv, block.bn
         if not isinstance(conv, torch.nn.Conv2d):
             continue
+        mean, variance = norm.running_mean, norm.running_var
+        if mean is None or variance is None:  # it keeps no statistics, and so cannot be folded
+            continue
         conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
         )
         block.bn = getattr(norm, "act", torch.nn.Identity())  # timm's does the activation too
 

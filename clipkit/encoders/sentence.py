@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -69,8 +69,9 @@ class Tokens:
         inside = [i for i, (first, last) in enumerate(self.spans) if first < end and last > start >= 0]
         if not inside:
             raise InvalidInput(f"the text has no tokens of {word!r}: {self.text[:80]!r}")
-        rows: Vectors = unit_rows(self.vectors[inside].mean(axis=0)[None], 1, self.vectors.shape[1])
-        return rows[0]
+        mean: NDArray[np.float32] = self.vectors[inside].mean(axis=0)[None]
+        row: NDArray[np.float32] = unit_rows(mean, 1, self.vectors.shape[1])[0]
+        return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +147,11 @@ class SentenceEncoder(TextEncoder):
             told = self._tokenizer(
                 checked, truncation=True, return_offsets_mapping=True, return_special_tokens_mask=True
             )
-            features = self._padded(self._tokens(checked, "")).items()
-            features = {k: v.to(self._placement.device) if hasattr(v, "to") else v for k, v in features}
+            padded = self._padded(self._tokens(checked, ""))
+            features = {
+                key: value.to(self._placement.device) if hasattr(value, "to") else value
+                for key, value in padded.items()
+            }
             vectors = self._model[0](features)["token_embeddings"][0].float().cpu().numpy()
         spans = [
             (start, end) if end > start and not mark else None
@@ -208,9 +212,9 @@ class SentenceEncoder(TextEncoder):
             return
         tokens = self._tokens(texts, prompt)
         told = self._prompt_length(prompt)
-        for places in self._together([len(own) for own in tokens["input_ids"]]):
-            chosen = {key: [values[i] for i in places] for key, values in tokens.items()}
-            yield places, {**self._padded(chosen), **told}
+        for places in self._together([len(ids) for ids in tokens["input_ids"]]):
+            own = {key: [values[i] for i in places] for key, values in tokens.items()}
+            yield places, {**self._padded(own), **told}
 
     def _tokens(self, texts: list[str], prompt: str) -> dict[str, list[list[int]]]:
         """What the tokenizer makes of each text, cut at the model's limit, in lists of their lengths.
@@ -333,7 +337,7 @@ def _pooled(model: Any, wanted: str | None, name: str) -> Any:
     return [[module.pooling_mode, module.include_prompt] for module in found]
 
 
-def _prompts(model: Any, given: dict[str, str]) -> _Prompts:
+def _prompts(model: Any, given: Mapping[str, str]) -> _Prompts:
     """What the name of the model says, or else its files, as sentence-transformers reads them."""
     own = {key: value or "" for key, value in model.prompts.items()}
     default = own.get(model.default_prompt_name or "", "")

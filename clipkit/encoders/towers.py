@@ -83,7 +83,9 @@ class Replicas:
                 first, *others = self._devices
                 placed = [(self.model, first), *((copy.deepcopy(self.model).to(d), d) for d in others)]
                 for model, device in placed * max(1, self.lanes // len(placed)):
-                    stream = torch.cuda.Stream(device) if device.startswith("cuda") else None
+                    stream: Any = None
+                    if device.startswith("cuda"):
+                        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
                     free.put(Replica(model, device, stream))
                 self._free = free
             return self._free

@@ -158,6 +158,8 @@ class _Block:
             parts = line.split()  # blanks in a word, or more than one between numbers
             if len(parts) <= self._dim:
                 raise self._wrong(place, f"has {len(parts) - 1} numbers")
+            if len(parts) > self._dim + 1 and _parsed(parts[-self._dim - 1]).size:
+                raise self._wrong(place, f"has more than {self._dim} numbers")
             word, numbers = b" ".join(parts[: -self._dim]), b" ".join(parts[-self._dim :])
         self.words.append(word.decode(errors="replace"))
         self._numbers.append(numbers)
