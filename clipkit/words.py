@@ -1,4 +1,4 @@
-"""Words by themselves: vectors read from a file, their arithmetic, and vectors trained on a text of one's own.
+"""Words by themselves: vectors from a file, their arithmetic, and vectors trained on a text of one's own.
 
 words = load_words("glove.6B.300d.txt.gz")
 words.analogy("king", "man", "woman")
@@ -85,8 +85,8 @@ def train_words(
 
     `texts` are sentences, or a text file with one on each line; words are taken in lower case. `out` gets
     Word2Vec's text format, or the binary one if it ends in .bin, the frequent words first; OUT.vocab beside
-    it says how often each occurs, for the weights of SIF. Raises MissingExtra without gensim, InvalidInput if no
-    word occurs often enough or the file is no text, and StorageError if it cannot be written.
+    it says how often each occurs, for the weights of SIF. Raises MissingExtra without gensim, InvalidInput
+    if no word occurs often enough or the file is no text, and StorageError if it cannot be written.
     """
     _require_gensim()
     from gensim.models import Word2Vec
