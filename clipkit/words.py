@@ -1,4 +1,4 @@
-"""Words by themselves: vectors read from a file, their arithmetic, and vectors trained on one's own text.
+"""Words by themselves: vectors from a file, their arithmetic, and vectors trained on a text of one's own.
 
 words = load_words("glove.6B.300d.txt.gz")
 words.analogy("king", "man", "woman")

@@ -39,7 +39,8 @@ PADDING = {"cpu": 32, "mps": 1024, "cuda": 8192}
 """Tokens of padding that a batch may have: what starting one more batch costs, about."""
 
 _DOCUMENTS = ("document", "passage", "corpus")  # sentence-transformers' names of such prompts, in its order
-_INSTRUCTORS = ("hkunlp/instructor-base", "hkunlp/instructor-large", "hkunlp/instructor-xl")
+# These leave the instruction out of the mean, and their files do not say so.
+_INSTRUCTORS = ("instructor-base", "instructor-large", "instructor-xl")
 _PROBES = ["A photo of 2 dogs, on the beach!", "Größe naïve", "犬と猫 🐕"]
 
 
@@ -69,9 +70,8 @@ class Tokens:
         inside = [i for i, (first, last) in enumerate(self.spans) if first < end and last > start >= 0]
         if not inside:
             raise InvalidInput(f"the text has no tokens of {word!r}: {self.text[:80]!r}")
-        mean: NDArray[np.float32] = self.vectors[inside].mean(axis=0)[None]
-        row: NDArray[np.float32] = unit_rows(mean, 1, self.vectors.shape[1])[0]
-        return row
+        mean = self.vectors[inside].mean(axis=0, keepdims=True)  # (1, dim)
+        return unit_rows(mean, 1, mean.shape[1]).reshape(-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +87,10 @@ class SentenceEncoder(TextEncoder):
 
     def __init__(self, name: str, folder: Path, placement: Placement, options: Options) -> None:
         named = checkpoints.named(name)
-        identity = [
-            weights.digest(path) for path in checkpoints.weights_files(folder)
-        ]  # finds what is damaged
+        # First, for it finds a damaged file in no time.
+        identity = [weights.digest(path) for path in checkpoints.weights_files(folder)]
         self._model = _build(folder, placement)
-        if (
-            named.place in _INSTRUCTORS
-        ):  # they leave the instruction out of the mean, and their files do not say so
+        if Path(named.place.partition("@")[0]).name in _INSTRUCTORS:
             self._model.set_pooling_include_prompt(False)
         pooling = _pooled(self._model, named.settings.get("pooling"), name)
         self._tokenizer = _tokenizer_of(self._model)
@@ -104,7 +101,6 @@ class SentenceEncoder(TextEncoder):
         self._prompts = _prompts(self._model, named.settings)
         self.name = name
         self.batch_size = WINDOW
-        self.upright = options.upright
         self.dim = self._dimension()
         self.fingerprint = _digest(
             weights=identity,
@@ -147,11 +143,7 @@ class SentenceEncoder(TextEncoder):
             told = self._tokenizer(
                 checked, truncation=True, return_offsets_mapping=True, return_special_tokens_mask=True
             )
-            padded = self._padded(self._tokens(checked, ""))
-            features = {
-                key: value.to(self._placement.device) if hasattr(value, "to") else value
-                for key, value in padded.items()
-            }
+            features = self._there(self._padded(self._tokens(checked, "")))
             vectors = self._model[0](features)["token_embeddings"][0].float().cpu().numpy()
         spans = [
             (start, end) if end > start and not mark else None
@@ -191,11 +183,7 @@ class SentenceEncoder(TextEncoder):
         rows = np.empty((len(texts), self.dim), np.float32)
         with self._lock, torch.inference_mode():
             for places, features in self._features(texts, prompt, task):
-                there = {
-                    key: value.to(self._placement.device) if hasattr(value, "to") else value
-                    for key, value in features.items()
-                }
-                embedded = self._model(there, task=task)["sentence_embedding"]
+                embedded = self._model(self._there(features), task=task)["sentence_embedding"]
                 rows[places] = embedded.float().cpu().numpy()
         return rows
 
@@ -212,9 +200,9 @@ class SentenceEncoder(TextEncoder):
             return
         tokens = self._tokens(texts, prompt)
         told = self._prompt_length(prompt)
-        for places in self._together([len(ids) for ids in tokens["input_ids"]]):
-            own = {key: [values[i] for i in places] for key, values in tokens.items()}
-            yield places, {**self._padded(own), **told}
+        for places in self._together([len(own) for own in tokens["input_ids"]]):
+            together = {key: [values[i] for i in places] for key, values in tokens.items()}
+            yield places, {**self._padded(together), **told}
 
     def _tokens(self, texts: list[str], prompt: str) -> dict[str, list[list[int]]]:
         """What the tokenizer makes of each text, cut at the model's limit, in lists of their lengths.
@@ -222,11 +210,11 @@ class SentenceEncoder(TextEncoder):
         Where GPT's makes nothing at all of an empty text, it is the mark that begins one.
         """
         told = self._tokenizer([prompt + text for text in texts], truncation=True)
-        tokens: dict[str, list[list[int]]] = {k: v for k, v in told.items() if k != "attention_mask"}
+        tokens: dict[str, list[list[int]]] = {k: own for k, own in told.items() if k != "attention_mask"}
         marks = (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id, self._tokenizer.unk_token_id, 0)
         start = next(mark for mark in marks if mark is not None)
-        for key, values in tokens.items():
-            tokens[key] = [own or [start if key == "input_ids" else 0] for own in values]
+        for key, lists in tokens.items():
+            tokens[key] = [own or [start if key == "input_ids" else 0] for own in lists]
         return tokens
 
     def _prompt_length(self, prompt: str) -> dict[str, int]:
@@ -255,6 +243,11 @@ class SentenceEncoder(TextEncoder):
         """A batch of texts as tensors, with the mask of what is no padding."""
         return {**self._tokenizer.pad(tokens, return_tensors="pt"), "modality": "text"}
 
+    def _there(self, features: dict[str, Any]) -> dict[str, Any]:
+        """The same on the device of the model."""
+        device = self._placement.device
+        return {k: value.to(device) if hasattr(value, "to") else value for k, value in features.items()}
+
     def _dimension(self) -> int:
         """As the model says, or else as it does."""
         said = self._model.get_embedding_dimension()
@@ -263,7 +256,7 @@ class SentenceEncoder(TextEncoder):
         import torch
 
         with torch.inference_mode():
-            embedded = self._model(self._model.preprocess(["a"]))["sentence_embedding"]
+            embedded = self._model(self._there(self._model.preprocess(["a"])))["sentence_embedding"]
         return int(embedded.shape[1])
 
 
