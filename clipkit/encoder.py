@@ -62,7 +62,8 @@ class Encoder(Protocol):
     the inputs it takes, a subset of {"text", "image"}. Two encoders of equal `fingerprint` give the same
     rows: it covers the weights, the architecture and the preprocessing, with `upright` (whether the EXIF
     orientation is followed). `image_size` is the longer edge in pixels that `preprocess` reduces to, so that
-    a decoder need not produce much more.
+    a decoder need not produce much more. `encode_texts` is for what is stored, `encode_queries` for what it
+    is searched by: the same, but for models that were trained to tell the two apart.
     """
 
     @property
@@ -81,6 +82,7 @@ class Encoder(Protocol):
     def texts_cut(self) -> int: ...
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors: ...
+    def encode_queries(self, texts: Sequence[str]) -> Vectors: ...
     def encode_images(self, images: Sequence[ImageInput]) -> Vectors: ...
     def preprocess(self, image: Image) -> Pixels: ...
     def encode_pixels(self, pixels: Sequence[Pixels]) -> Vectors: ...
@@ -130,12 +132,24 @@ class BaseEncoder(ABC):
         Texts beyond the context length are cut, counted in `texts_cut`, and named by a TextCutWarning.
         Raises InvalidInput, with its position, for an input that is not a string or not valid Unicode.
         """
+        return self._embed(texts, self._text_batch, self._overlong)
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Embeddings of `texts` as searches for what `encode_texts` embeds; all else is as there."""
+        return self._embed(texts, self._text_batch, self._overlong)
+
+    def _embed(
+        self,
+        texts: Sequence[str],
+        encode: Callable[[list[str]], NDArray[Any]],
+        overlong: Callable[[list[str]], list[int]],
+    ) -> Vectors:
         self._require("text")
         if isinstance(texts, str):
             raise InvalidInput(f"encode_texts takes a list of strings, not one string: [{texts!r}]")
-        checked = [_checked_text(text, position) for position, text in enumerate(texts)]
-        self._note_cut(self._overlong(checked), len(checked))
-        return self._rows(checked, self._text_batch)
+        checked = checked_texts(texts)
+        self._note_cut(overlong(checked), len(checked))
+        return self._rows(checked, encode)
 
     def encode_images(self, images: Sequence[ImageInput]) -> Vectors:
         """Embeddings of `images`: (n, dim) float32 unit rows in input order.
@@ -198,8 +212,22 @@ class BaseEncoder(ABC):
             f"{len(positions)} of {total} texts are longer than the context of {self.name} and were cut: "
             f"positions {shown}",
             TextCutWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
+
+
+class TextEncoder(BaseEncoder):
+    """The shared half of encoders that know no pictures."""
+
+    modalities = frozenset({"text"})
+
+    def preprocess(self, image: Image) -> Pixels:  # noqa: ARG002 - there is nothing to do with it
+        """Raises InvalidInput, as every method that takes pictures does."""
+        self._require("image")
+        raise AssertionError(f"{self.name} is a text encoder")
+
+    def _pixel_batch(self, pixels: list[Pixels]) -> NDArray[Any]:  # noqa: ARG002
+        raise AssertionError(f"{self.name} is a text encoder")
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -236,6 +264,11 @@ def unit_places(raw: NDArray[Any]) -> NDArray[np.float32]:
     if not np.isfinite(norms).all():
         raise InvalidInput("the embedding of a place is not finite: try the precision fp32")
     return np.asarray(raw / np.where(norms == 0.0, 1.0, norms), np.float32)
+
+
+def checked_texts(texts: Iterable[object]) -> list[str]:
+    """`texts` as they are. Raises InvalidInput, with its position, for what is no string of valid Unicode."""
+    return [_checked_text(text, position) for position, text in enumerate(texts)]
 
 
 def _checked_text(text: object, position: int) -> str:

@@ -6,7 +6,11 @@
     hf-hub:owner/name[@revision]        an open_clip model on the hub
     local-dir:path                      an open_clip model in a folder
     ViT-B-32@weights.safetensors        an architecture with your own weights
+    api:model                           a service with OpenAI's interface, texts only; see `remote`
+    reduced:axes.safetensors            another model's vectors, made shorter by `clipkit reduce`
     fake[:dim]                          the test double of `clipkit.testing`
+
+At the end of an api: or st: name, ?dimensions=256 asks for shorter vectors, where a model was trained for it.
 
 A family of encoders is a line in `_FAMILIES`; its module is imported when one of its specs is loaded.
 """
@@ -16,11 +20,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipkit.encoders import catalog
-from clipkit.errors import InvalidInput, ModelUnavailable, UnknownModel, did_you_mean
+from clipkit.encoders import catalog, settings
+from clipkit.errors import InvalidInput, MissingExtra, ModelUnavailable, UnknownModel, did_you_mean
 
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder
@@ -78,7 +83,16 @@ def load_encoder(
     name = canonical_name(DEFAULT_MODEL if spec is None else spec)
     if batch_size is not None and batch_size < 1:
         raise InvalidInput(f"batch_size must be at least 1, not {batch_size}")
-    return _family(name).load(name, Options(device, precision, upright, batch_size, local_only))
+    return _loaded(name, Options(device, precision, upright, batch_size, local_only))
+
+
+def _loaded(name: str, options: Options) -> Encoder:
+    plain, dimensions = settings.without(name, "dimensions")
+    if dimensions is None or name.startswith("api:"):
+        return _family(name).load(name, options)
+    from clipkit.encoders.reduced import cut
+
+    return cut(_family(plain).load(plain, options), name, int(dimensions))
 
 
 def canonical_name(spec: str) -> str:
@@ -89,8 +103,10 @@ def canonical_name(spec: str) -> str:
     spec = spec.strip()
     if not spec:
         raise InvalidInput(f"an empty model name. {_FORMS}")
-    aliased = catalog.aliases().get(spec, spec)
-    return _family(aliased).canonical(aliased)
+    plain, dimensions = settings.without(spec, "dimensions")
+    plain = catalog.aliases().get(plain, plain)
+    name = _family(plain).canonical(plain)
+    return name if dimensions is None else _with_dimensions(name, dimensions)
 
 
 def cached(spec: str) -> bool:
@@ -98,7 +114,7 @@ def cached(spec: str) -> bool:
 
     Raises UnknownModel for a name that nothing goes by.
     """
-    name = canonical_name(spec)
+    name, _ = settings.without(canonical_name(spec), "dimensions")
     return _family(name).cached(name)
 
 
@@ -113,13 +129,64 @@ def _openclip_cached(name: str) -> bool:
     from clipkit.encoders.sources import HUB_WEIGHTS, locate
 
     for card in catalog.cards():
-        if card.spec == name:  # known without open_clip, whose import takes seconds
+        if card.spec == name and card.repo:  # known without open_clip, whose import takes seconds
             return fetch_cached(card.repo, HUB_WEIGHTS) is not None
     try:
         locate(name, local_only=True)
     except ModelUnavailable:
         return False
     return True
+
+
+def _load_remote(name: str, options: Options) -> Encoder:
+    if find_spec("openai") is None:
+        raise MissingExtra(name, "text")
+    from clipkit.encoders.remote import load
+
+    return load(name, options)
+
+
+def _remote_name(spec: str) -> str:
+    model = spec.partition(":")[2]
+    if not model:
+        raise InvalidInput(f"a model is missing after api:, as in api:text-embedding-v3. {_FORMS}")
+    settings.split(model, ("dimensions",))
+    return f"api:{model}"
+
+
+def _load_reduced(name: str, options: Options) -> Encoder:
+    from clipkit.encoders.reduced import load
+
+    return load(name, lambda spec: _loaded(canonical_name(spec), options))
+
+
+def _reduced_name(spec: str) -> str:
+    return f"reduced:{_absolute(spec.partition(':')[2])}"
+
+
+def _reduced_cached(name: str) -> bool:
+    from clipkit.encoders.reduced import Axes
+
+    path = Path(name.partition(":")[2])
+    return path.is_file() and cached(Axes.load(path).encoder)
+
+
+def _with_dimensions(name: str, given: str) -> str:
+    """`name`, which asks for so many dimensions. Raises InvalidInput where the model has no such vectors."""
+    if not given.isdecimal() or int(given) < 1:
+        raise InvalidInput(f"dimensions are a whole number from 1 on, not {given!r}")
+    wanted = int(given)
+    card = catalog.find(name.partition("?")[0].partition("@")[0])
+    if card is not None and wanted == card.dim:
+        return name
+    if name.partition(":")[0] not in _OF_ANY_LENGTH or (card is not None and wanted not in card.dimensions):
+        known = [*card.dimensions] if card else []
+        told = ", ".join(map(str, known)) if len(known) < 8 else f"{known[0]} to {known[-1]}"
+        raise InvalidInput(
+            f"{name} has no vectors of {wanted} dimensions, but of {told or 'one length'}: clipkit reduce "
+            "shortens those of a collection, whatever the model"
+        )
+    return settings.within(name, "dimensions", wanted)
 
 
 def _load_fake(name: str, options: Options) -> Encoder:
@@ -171,12 +238,17 @@ _FAMILIES = {
     "bundled": _Family(_load_openclip),
     "hf-hub": _Family(_load_openclip),
     "local-dir": _Family(_load_openclip, _folder_name),
+    "api": _Family(_load_remote, _remote_name, lambda _: False),
+    "reduced": _Family(_load_reduced, _reduced_name, _reduced_cached),
     "fake": _Family(_load_fake, _fake_name, lambda _: True),
 }
 
+_OF_ANY_LENGTH = ("api", "st", "fake")
+"""The families some of whose models were trained to be cut. One without a card is taken at its word."""
+
 _FORMS = (
     "A model is named by an alias (fast, best, multilingual, bundled), architecture/tag, "
-    "hf-hub:owner/name, local-dir:path or architecture@weights.safetensors."
+    "hf-hub:owner/name, local-dir:path, architecture@weights.safetensors, or api:model for texts only."
 )
 
 

@@ -1,0 +1,54 @@
+"""What stands after the ? in a model's name: settings that its vectors depend on.
+
+st:intfloat/e5-small-v2?document=passage: &query=query:        as in a URL; %20 and a blank are the same
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from urllib.parse import quote, unquote
+
+from clipkit.errors import InvalidInput, did_you_mean
+
+
+def split(name: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
+    """The name without its settings, and these. Raises InvalidInput for one that is not `known`."""
+    head, mark, tail = name.partition("?")
+    found: dict[str, str] = {}
+    for part in tail.split("&") if mark else ():
+        key, equals, value = part.partition("=")
+        if key not in known or not equals:
+            raise InvalidInput(
+                f"{name!r} should end in settings such as ?{next(iter(known))}=..., joined by &, "
+                f"not {part!r}. {did_you_mean(key, known)}"
+            )
+        if key in found:
+            raise InvalidInput(f"{name!r} says {key} twice")
+        found[key] = unquote(value)
+    return head, found
+
+
+def joined(head: str, settings: Mapping[str, str]) -> str:
+    """The one way to write a name with these settings."""
+    told = "&".join(f"{key}={quote(value, safe=':,')}" for key, value in sorted(settings.items()))
+    return f"{head}?{told}" if told else head
+
+
+def without(name: str, key: str) -> tuple[str, str | None]:
+    """The name less one setting, and the value of this; None if the name does not say it."""
+    head, _, tail = name.partition("?")
+    parts = tail.split("&")
+    values = [part.partition("=")[2] for part in parts if part.partition("=")[0] == key]
+    if not values:
+        return name, None
+    if len(values) > 1:
+        raise InvalidInput(f"{name!r} says {key} twice")
+    rest = "&".join(part for part in parts if part.partition("=")[0] != key)
+    return (f"{head}?{rest}" if rest else head), unquote(values[0])
+
+
+def within(name: str, key: str, value: object) -> str:
+    """The name with one setting more, in its place."""
+    head, mark, tail = name.partition("?")
+    parts = [*(tail.split("&") if mark else ()), f"{key}={value}"]
+    return f"{head}?{'&'.join(sorted(parts))}"
