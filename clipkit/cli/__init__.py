@@ -18,12 +18,14 @@ from clipkit.cli import (
     adding,
     albums,
     changing,
+    choosing,
     evaluating,
     explaining,
     keeping,
     machine,
     mapping,
     neighbouring,
+    reducing,
     searching,
     serving,
     showing,
@@ -65,6 +67,7 @@ register(album, albums.list_)
 register(album, albums.delete)
 app.add_typer(album)
 register(app, tuning.tune, model=True)
+register(app, reducing.reduce, model=True)
 register(app, changing.reindex, model=True)
 register(app, changing.snapshot)
 register(app, changing.snapshots)
@@ -72,7 +75,7 @@ register(app, changing.restore)
 register(app, changing.changes)
 register(app, showing.demo, collection=False, model=True)
 register(app, evaluating.evaluate, collection=False, model=True)
-register(app, machine.models, collection=False)
+register(app, choosing.models, collection=False)
 register(app, machine.doctor, model=True)
 
 

@@ -13,7 +13,7 @@ OPENAI = "OpenAI, documentation of embeddings, and its API reference"
 _SIX = "Chinese, English, French, Indonesian, Portuguese, Spanish"
 _TEN = "Chinese, English, French, German, Indonesian, Japanese, Korean, Portuguese, Russian, Spanish"
 _FIFTY = "multilingual: more than 50 languages"
-_TERMS = "a paid service, under its terms"
+_TERMS = "paid: under the terms of the service"
 _BATCH = "Model Studio takes files for it, by an interface that OpenAI's client does not speak."
 
 # name, dimensions, those that can be asked for, rows, tokens of one, languages, note
