@@ -122,8 +122,8 @@ def _stored_texts(store: Store, encoder: Encoder, ids: Sequence[str]) -> dict[tu
 
 def _stopped(error: ServiceError, stored: int, total: int) -> ServiceError:
     return ServiceError(
-        f"{error.reason}\n  the first {stored} of {total} texts are stored. To go on, add the others; with the "
-        "same ids the same call goes on, and what is stored is not embedded again",
+        f"{error.reason}\n  the first {stored} of {total} texts are stored. To go on, add the others; with "
+        "the same ids the same call goes on, and what is stored is not embedded again",
         embedded=stored,
     )
 

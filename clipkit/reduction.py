@@ -1,15 +1,15 @@
 """Shorter vectors for a collection: principal axes fitted on it, and what any length costs in recall.
 
-The axes are the directions of the largest second moments (a singular value decomposition without centring), so
-that the products of shortened vectors are as near to those of the whole ones as any linear map has them
-(C. Eckart, G. Young, Psychometrika 1, 1936). Centring would change all scores, and by another amount for texts
-than for pictures, which lie apart in CLIP's space. Queries go along the same axes.
+The axes are the directions of the largest second moments (a singular value decomposition without centring),
+so that the products of shortened vectors are as near to those of the whole ones as any linear map has them
+(C. Eckart, G. Young, Psychometrika 1, 1936). Centring would change all scores, and by another amount for
+texts than for pictures, which lie apart in CLIP's space. Queries go along the same axes.
 
 What is measured is the share of the ten best hits by the whole vectors that are among the ten best by the
 shorter ones, scanning all: not what an index finds. Integers of 8 bits are spread between the least and the
-greatest value of each dimension. A bit says whether a number is above the mean of its dimension, after a random
-rotation (J. Gao, C. Long, RaBitQ, SIGMOD 2024); hits are the nearest by Hamming distance, or the best of the 40
-nearest by their vectors of that length.
+greatest value of each dimension. A bit says whether a number is above the mean of its dimension, after a
+random rotation (J. Gao, C. Long, RaBitQ, SIGMOD 2024); hits are the nearest by Hamming distance, or the
+best of the 40 nearest by their vectors of that length.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _BYTES: Mapping[Storage, float] = {"float32": 4, "int8": 1, "binary": 1 / 8, "bi
 class Cost:
     """What it costs to search by vectors of so many `dimensions`, of `size_bytes` each.
 
-    They are made of the whole ones along principal axes, or `cut`, which few models were trained for. `recalls`
-    are by kind of query, of ten hits; `recall` is the least of them.
+    They are made of the whole ones along principal axes, or `cut`, which few models were trained for.
+    `recalls` are by kind of query, of ten hits; `recall` is the least of them.
     """
 
     dimensions: int
@@ -74,14 +74,15 @@ class Costs:
 
 
 def fit(collection: Collection, dimensions: int, *, path: str | os.PathLike[str]) -> Reduced:
-    """An encoder like the collection's with so many dimensions, by the axes that its vectors spread along most.
+    """An encoder of so many dimensions: the collection's, along the axes that its vectors spread along most.
 
-    The axes are written to `path`, which has to stay: the encoder's name is reduced:PATH. To have a collection
-    use it, pass it to `Collection.reindex`: no picture or text is embedded again. Vectors are read a page at a
-    time, all of them. Raises InvalidInput for as many dimensions as there are, or more than there are items.
+    The axes are written to `path`, which has to stay: the encoder's name is reduced:PATH. To have a
+    collection use it, pass it to `Collection.reindex`: no picture or text is embedded again. Vectors are
+    read a page at a time, all of them. Raises InvalidInput for as many dimensions as there are, or more
+    than there are items.
     """
     encoder = collection.encoder
-    wanted = at_least_1(dimensions, "dimensions")
+    wanted = at_least_1(dimensions, "the number of dimensions")
     if wanted >= encoder.dim:
         raise InvalidInput(f"{encoder.name} has {encoder.dim} dimensions: ask for fewer, not for {wanted}")
     items = collection.count()
@@ -106,8 +107,8 @@ def costs(
 ) -> Costs:
     """What shorter vectors of the collection would cost, the longest first; those not shorter are left out.
 
-    Queries are up to 100 stored pictures and as many texts that are left out of the sample; where no texts are
-    stored, `texts`, or searches of every day. Raises InvalidInput for fewer than 200 items.
+    Queries are up to 100 stored pictures and as many texts that are left out of the sample; where no texts
+    are stored, `texts`, or searches of every day. Raises InvalidInput for fewer than 200 items.
     """
     items = collection.count()
     if items < LEAST:
@@ -167,7 +168,7 @@ def _found(queries: Vectors, stored: Vectors, storage: Storage) -> NDArray[np.in
 
 
 def _rotation(dim: int) -> NDArray[np.float32]:
-    """A random rotation, (dim, dim), the same each time: it shares out what the first axes have over the last."""
+    """A random rotation, (dim, dim), always the same: it shares out what the first axes hold."""
     drawn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(dim, dim)))
     return np.asarray(drawn, np.float32)
 
@@ -213,7 +214,9 @@ def _drawn(
 
 def _vectors(collection: Collection, ids: NDArray[np.object_]) -> Vectors:
     """Those of these items that have one, (n, dim)."""
-    pages = [_rows(collection.to_arrow(columns=["vector"], where=id_in(page))) for page in batched(ids, _PAGE)]
+    pages = [
+        _rows(collection.to_arrow(columns=["vector"], where=id_in(page))) for page in batched(ids, _PAGE)
+    ]
     return np.concatenate([np.empty((0, collection.dim), np.float32), *pages])
 
 

@@ -59,6 +59,7 @@ class Service:
     key: str = KEY
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
     lock: Any = field(default_factory=Lock)
@@ -87,6 +88,7 @@ class Service:
         texts = [given] if isinstance(given, str) else given
         with self.lock:
             self.asked.append({**asked, "input": texts})
+            self.times.append(time.monotonic())
             if self.replies:
                 return self.replies.pop(0)
         failed = self.fail(texts)
@@ -111,7 +113,7 @@ class Service:
         if len(texts) > model.rows:
             return error(400, f"batch size is invalid, it should not be larger than {model.rows}")
         for text in texts:
-            if not 1 <= len(text):
+            if not text:
                 return error(400, "input must not be an empty string")
             if len(text.split(" ")) > model.tokens:
                 return error(400, f"Range of input length should be [1, {model.tokens}]")

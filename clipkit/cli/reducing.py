@@ -28,7 +28,7 @@ def reduce(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where to keep the axes, without which nothing can be searched. Default: beside the collection.",
+            help="Where to keep the axes, which every search needs. Default: beside the collection.",
         ),
     ] = None,
     sample: Annotated[int, typer.Option(metavar="N", help="Measure on so many items at random.")] = 20_000,
@@ -40,9 +40,9 @@ def reduce(
     """Make the vectors of a collection shorter, along the axes that they spread along most.
 
     Without --dimensions it prints, for several lengths and for numbers of 32 bits, 8 and 1, the bytes of a
-    vector and the recall@10 against whole vectors, and changes nothing. With it, the collection uses vectors of
-    that length from then on. Nothing is embedded again; clipkit reindex --back undoes it, and --drop-old frees
-    the space of the whole vectors.
+    vector and the recall@10 against whole vectors, and changes nothing. With it, the collection uses
+    vectors of that length from then on. Nothing is embedded again; clipkit reindex --back undoes it, and
+    --drop-old frees the space of the whole vectors.
 
     Example: clipkit reduce --dimensions 128
     """

@@ -2,8 +2,8 @@
 
 Both are linear maps, and the rows are of unit length again. A cut keeps the first numbers of each row, which
 is what Matryoshka models are trained for (Kusupati et al., Matryoshka representation learning, NeurIPS 2022).
-Axes are fitted by `clipkit.reduction`, and saved as safetensors with the name and the fingerprint of the model
-whose vectors they are for; nothing in such a file can run.
+Axes are fitted by `clipkit.reduction`, and saved as safetensors with the name and the fingerprint of the
+model whose vectors they are for; nothing in such a file can run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.encoder import Encoder, ImageInput, PlaceEncoder, Pixels, Places, Vectors, unit_places, unit_rows
+from clipkit.encoder import Encoder, ImageInput, Pixels, PlaceEncoder, Places, Vectors, unit_places, unit_rows
 from clipkit.errors import CollectionMismatch, InvalidInput, ModelUnavailable, PlacesUnavailable, WeightsError
 from clipkit.files import replaced
 
@@ -76,8 +76,8 @@ class Axes:
         """`encoder`, if the axes are for its vectors. Raises CollectionMismatch."""
         if encoder.fingerprint != self.fingerprint or encoder.dim != len(self.directions):
             raise CollectionMismatch(
-                f"the axes are for vectors of {self.encoder} (fingerprint {self.fingerprint}), not for those of "
-                f"{encoder.name} ({encoder.fingerprint}): bring back that model, or reduce anew"
+                f"the axes are for vectors of {self.encoder} (fingerprint {self.fingerprint}), not for those "
+                f"of {encoder.name} ({encoder.fingerprint}): bring back that model, or reduce anew"
             )
         return encoder
 

@@ -6,13 +6,13 @@ Where it is and the key to it are in the environment, together, so that no key g
     DASHSCOPE_API_KEY                       for the models of Alibaba Cloud Model Studio, at its own address
     OPENAI_API_KEY, OPENAI_BASE_URL         otherwise; the address is OpenAI's, unless it is said
 
-The key is kept in memory only, by the client; no name, message, log or collection holds it. Nobody can see the
-weights behind a service: the fingerprint covers its host, the model's name and the dimensions, so vectors
-change unnoticed if the service changes the model under that name.
+The key is kept in memory only, by the client; no name, message, log or collection holds it. Nobody can see
+the weights behind a service: the fingerprint covers its host, the model's name and the dimensions, so
+vectors change unnoticed if the service changes the model under that name.
 
 A service refuses what is too long; how many tokens a text has, only the service knows. A text is cut where an
-estimate says that it is too long, a token for four characters of ASCII or one of any other script. One that is
-refused all the same is an error with its position.
+estimate says that it is too long, a token for four characters of ASCII or one of any other script. One that
+is refused all the same is an error with its position.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class _Request:
 class RemoteEncoder(TextEncoder):
     """A model behind a service, as an Encoder of texts.
 
-    `tokens_used` is what the service has counted since it was loaded. What was embedded before an error is kept
-    until the same texts are asked for again, so that nothing is paid for twice.
+    `tokens_used` is what the service has counted since it was loaded. What was embedded before an error is
+    kept until the same texts are asked for again, so that nothing is paid for twice.
     """
 
     batch_size = sys.maxsize  # all texts of a call: cutting them into requests is done here
@@ -255,7 +255,9 @@ def load(name: str, options: Options) -> RemoteEncoder:
     """
     plain, _ = settings.without(name, "dimensions")
     if options.local_only:
-        raise ModelUnavailable(f"{name} is a service, which no machine has the files of: ask without local_only")
+        raise ModelUnavailable(
+            f"{name} is a service, which no machine has the files of: ask without local_only"
+        )
     encoder = RemoteEncoder(name, service_of(plain.partition(":")[2]), rows=options.batch_size)
     encoder.upright = options.upright
     return encoder
@@ -291,7 +293,9 @@ def _checked(url: str) -> str:
     """`url`, if it is one of a service. What is wrong with it is said without showing it."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidInput("the address of a service begins with https:// or http://, as in http://127.0.0.1/v1")
+        raise InvalidInput(
+            "the address of a service begins with https:// or http://, as in http://127.0.0.1/v1"
+        )
     if parts.username or parts.password:
         raise InvalidInput(
             f"the address of {parts.hostname} holds a name or password: put the key into a variable"

@@ -71,7 +71,7 @@ class ModelCard:
 
     @property
     def download_mb(self) -> int | None:
-        """The size of the files; where nobody states it, of the parameters as the hub has them, 4 bytes each."""
+        """The size of the files; where nobody states it, of the parameters at 4 bytes each, as on the hub."""
         if self.size_mb is not None or self.parameters is None or not self.local:
             return self.size_mb
         return round(self.parameters * 4 / 1e6)

@@ -8,22 +8,22 @@ SBERT = "sbert.net, table of pretrained models, 0027ac0"
 APACHE = "Apache-2.0"
 
 _FIFTY = (
-    "multilingual: Albanian, Arabic, Armenian, Bulgarian, Burmese, Catalan, Chinese, Croatian, Czech, Danish, "
-    "Dutch, English, Estonian, Finnish, French, Galician, Georgian, German, Greek, Gujarati, Hebrew, Hindi, "
-    "Hungarian, Indonesian, Italian, Japanese, Korean, Kurdish, Latvian, Lithuanian, Macedonian, Malay, Marathi, "
-    "Mongolian, Norwegian, Persian, Polish, Portuguese, Romanian, Russian, Serbian, Slovak, Slovenian, Spanish, "
-    "Swedish, Thai, Turkish, Ukrainian, Urdu, Vietnamese"
+    "multilingual: Albanian, Arabic, Armenian, Bulgarian, Burmese, Catalan, Chinese, Croatian, Czech, "
+    "Danish, Dutch, English, Estonian, Finnish, French, Galician, Georgian, German, Greek, Gujarati, Hebrew, "
+    "Hindi, Hungarian, Indonesian, Italian, Japanese, Korean, Kurdish, Latvian, Lithuanian, Macedonian, "
+    "Malay, Marathi, Mongolian, Norwegian, Persian, Polish, Portuguese, Romanian, Russian, Serbian, Slovak, "
+    "Slovenian, Spanish, Swedish, Thai, Turkish, Ukrainian, Urdu, Vietnamese"
 )
 _FIFTEEN = (
-    "multilingual: Arabic, Chinese, Dutch, English, French, German, Italian, Korean, Polish, Portuguese, Russian, "
-    "Spanish, Turkish"
+    "multilingual: Arabic, Chinese, Dutch, English, French, German, Italian, Korean, Polish, "
+    "Portuguese, Russian, Spanish, Turkish"
 )
 _ALL = "For all purposes: trained on more than a billion pairs of texts."
 _QA = "For questions and the passages that answer them: trained on 215 million such pairs."
 _ALIKE = "Trained on paraphrases."
 _USE = "Taught by the multilingual Universal Sentence Encoder."
 
-# name, sentences, semantic search, average, sentences a second, MB, dimensions, tokens, licence, languages, note
+# name, sentences, semantic search, average, speed, MB, dimensions, tokens, licence, languages, note
 _TABLE = (
     ("all-mpnet-base-v2", 69.57, 57.02, 63.30, 2800, 420, 768, 384, APACHE, ENGLISH, _ALL),
     ("multi-qa-mpnet-base-dot-v1", 66.76, 57.60, 62.18, 2800, 420, 768, 512, None, ENGLISH, _QA),
@@ -32,11 +32,47 @@ _TABLE = (
     ("multi-qa-distilbert-cos-v1", 65.98, 52.83, 59.41, 4000, 250, 768, 512, None, ENGLISH, _QA),
     ("all-MiniLM-L6-v2", 68.06, 49.54, 58.80, 14200, 80, 384, 256, APACHE, ENGLISH, _ALL),
     ("multi-qa-MiniLM-L6-cos-v1", 64.33, 51.83, 58.08, 14200, 80, 384, 512, None, ENGLISH, _QA),
-    ("paraphrase-multilingual-mpnet-base-v2", 65.83, 41.68, 53.75, 2500, 970, 768, 128, APACHE, _FIFTY, _ALIKE),
+    (
+        "paraphrase-multilingual-mpnet-base-v2",
+        65.83,
+        41.68,
+        53.75,
+        2500,
+        970,
+        768,
+        128,
+        APACHE,
+        _FIFTY,
+        _ALIKE,
+    ),
     ("paraphrase-albert-small-v2", 64.46, 40.04, 52.25, 5000, 43, 768, 256, APACHE, ENGLISH, _ALIKE),
-    ("paraphrase-multilingual-MiniLM-L12-v2", 64.25, 39.19, 51.72, 7500, 420, 384, 128, APACHE, _FIFTY, _ALIKE),
+    (
+        "paraphrase-multilingual-MiniLM-L12-v2",
+        64.25,
+        39.19,
+        51.72,
+        7500,
+        420,
+        384,
+        128,
+        APACHE,
+        _FIFTY,
+        _ALIKE,
+    ),
     ("paraphrase-MiniLM-L3-v2", 62.29, 39.19, 50.74, 19000, 61, 384, 128, APACHE, ENGLISH, _ALIKE),
-    ("distiluse-base-multilingual-cased-v1", 61.30, 29.87, 45.59, 4000, 480, 512, 128, APACHE, _FIFTEEN, _USE),
+    (
+        "distiluse-base-multilingual-cased-v1",
+        61.30,
+        29.87,
+        45.59,
+        4000,
+        480,
+        512,
+        128,
+        APACHE,
+        _FIFTEEN,
+        _USE,
+    ),
     ("distiluse-base-multilingual-cased-v2", 60.18, 27.35, 43.77, 4000, 480, 512, 128, APACHE, _FIFTY, _USE),
 )
 

@@ -26,7 +26,7 @@ CARDS = (
         languages=ENGLISH,
         dim=300,
         size_mb=822,
-        note="400,000 words of Wikipedia and Gigaword, also with 50, 100 and 200 dimensions. Load: words:PATH.",
+        note="400,000 words of Wikipedia and Gigaword, also of 50, 100 and 200 dimensions. Load words:PATH.",
         needs="text",
         source="nlp.stanford.edu/projects/glove, glove.6B.zip",
     ),
