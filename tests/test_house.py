@@ -61,7 +61,7 @@ FLOORS = (
     ("encoder", "folders", "sidecars", "encoders.checkpoints"),
     ("encoders.pixels", "encoders.texttower", "encoders.towers", "filters"),
     ("labelled", "lance", "measures", "query", "stamps", "testing"),
-    ("encoders.openclip", "encoders.sentence", "encoders.words"),
+    ("encoders.openclip", "encoders.reduced", "encoders.remote", "encoders.sentence", "encoders.words"),
     ("schema",),
     ("descriptions", "store", "encoders", "prompts"),
     ("archives", "words"),
@@ -75,6 +75,7 @@ FLOORS = (
     ("hiding", "refining"),
     ("albums", "demo", "explain", "labels", "neighbours"),
     ("maps", "quality"),
+    ("reduction",),
     ("cli",),
     ("__main__",),
 )
@@ -88,6 +89,7 @@ DOORS = {
     "huggingface_hub": {"encoders.hub"},
     "lancedb": {"lance"},
     "numpy": {
+        *("adding", "encoders.reduced", "encoders.remote", "reduction"),
         *("calibration", "collection", "colours", "comparison", "embedded", "encoder", "encoders.openclip"),
         *("encoders.pixels", "encoders.sentence", "encoders.texttower", "encoders.towers"),
         *("encoders.wordfiles", "encoders.words"),
@@ -97,6 +99,7 @@ DOORS = {
         *("tuning", "writing"),
     },
     "lxml": {"sidecars"},
+    "openai": {"encoders.remote"},
     "open_clip": {
         *("encoders.fusing", "encoders.openclip", "encoders.patches", "encoders.sources", "encoders.texts"),
         "encoders.weights",
@@ -125,7 +128,7 @@ DOORS = {
     "rawpy": {"images"},
     "regex": {"encoders.bpe"},
     "rich": {"cli"},
-    "safetensors": {"encoders.weights", "probe"},
+    "safetensors": {"encoders.reduced", "encoders.weights", "probe"},
     "sentence_transformers": {"encoders.sentence"},
     "sklearn": {"probe"},
     "textual_image": {"cli"},

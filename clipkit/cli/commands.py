@@ -12,12 +12,14 @@ from clipkit.cli import (
     adding,
     albums,
     changing,
+    choosing,
     evaluating,
     explaining,
     keeping,
     machine,
     mapping,
     neighbouring,
+    reducing,
     searching,
     serving,
     showing,
@@ -66,6 +68,7 @@ register(words, wording.odd_one_out, collection=False)
 register(words, wording.train, collection=False)
 app.add_typer(words)
 register(app, tuning.tune, model=True)
+register(app, reducing.reduce, model=True)
 register(app, changing.reindex, model=True)
 register(app, changing.snapshot)
 register(app, changing.snapshots)
@@ -73,7 +76,7 @@ register(app, changing.restore)
 register(app, changing.changes)
 register(app, showing.demo, collection=False, model=True)
 register(app, evaluating.evaluate, collection=False, model=True)
-register(app, machine.models, collection=False)
+register(app, choosing.models, collection=False)
 register(app, machine.doctor, model=True)
 
 

@@ -9,7 +9,11 @@
     st:all-MiniLM-L6-v2, st:path        sentence-transformers or transformers, texts only; at its end may be
                                         ?pooling=mean|cls|last|max, and prompts: &document=...&query=...
     words:path                          word vectors in a file of Word2Vec's or GloVe's formats
+    api:model                           a service with OpenAI's interface, texts only; see `remote`
+    reduced:axes.safetensors            another model's vectors, made shorter by `clipkit reduce`
     fake[:dim]                          the test double of `clipkit.testing`
+
+At the end of an api: or st: name, ?dimensions=256 asks for shorter vectors, where a model was trained for it.
 
 A family of encoders is a line in `_FAMILIES`; its module is imported when one of its specs is loaded.
 """
@@ -88,7 +92,16 @@ def load_encoder(
     name = canonical_name(DEFAULT_MODEL if spec is None else spec)
     if batch_size is not None and batch_size < 1:
         raise InvalidInput(f"batch_size must be at least 1, not {batch_size}")
-    return _family(name).load(name, Options(device, precision, upright, batch_size, local_only))
+    return _loaded(name, Options(device, precision, upright, batch_size, local_only))
+
+
+def _loaded(name: str, options: Options) -> Encoder:
+    plain, dimensions = settings.without(name, "dimensions")
+    if dimensions is None or name.startswith("api:"):
+        return _family(name).load(name, options)
+    from clipkit.encoders.reduced import cut
+
+    return cut(_family(plain).load(plain, options), name, int(dimensions))
 
 
 def load_texts(spec: str, *, upright: bool = True) -> Encoder | None:
@@ -110,8 +123,10 @@ def canonical_name(spec: str) -> str:
     spec = spec.strip()
     if not spec:
         raise InvalidInput(f"an empty model name. {_FORMS}")
-    aliased = catalog.aliases().get(spec, spec)
-    return _family(aliased).canonical(aliased)
+    plain, dimensions = settings.without(spec, "dimensions")
+    plain = catalog.aliases().get(plain, plain)
+    name = _family(plain).canonical(plain)
+    return name if dimensions is None else _with_dimensions(name, dimensions)
 
 
 def cached(spec: str) -> bool:
@@ -119,7 +134,7 @@ def cached(spec: str) -> bool:
 
     Raises UnknownModel for a name that nothing goes by.
     """
-    name = canonical_name(spec)
+    name, _ = settings.without(canonical_name(spec), "dimensions")
     return _family(name).cached(name)
 
 
@@ -134,7 +149,7 @@ def _openclip_cached(name: str) -> bool:
     from clipkit.encoders.sources import HUB_WEIGHTS, locate
 
     for card in catalog.cards():
-        if card.spec == name:  # known without open_clip, whose import takes seconds
+        if card.spec == name and card.repo:  # known without open_clip, whose import takes seconds
             return fetch_cached(card.repo, HUB_WEIGHTS) is not None
     try:
         locate(name, local_only=True)
@@ -183,6 +198,57 @@ def _words_cached(name: str) -> bool:
 def _require(name: str, package: str) -> None:
     if find_spec(package) is None:
         raise MissingExtra(name, "text")
+
+
+def _load_remote(name: str, options: Options) -> Encoder:
+    if find_spec("openai") is None:
+        raise MissingExtra(name, "text")
+    from clipkit.encoders.remote import load
+
+    return load(name, options)
+
+
+def _remote_name(spec: str) -> str:
+    model = spec.partition(":")[2]
+    if not model:
+        raise InvalidInput(f"a model is missing after api:, as in api:text-embedding-v3. {_FORMS}")
+    settings.split(model, ("dimensions",))
+    return f"api:{model}"
+
+
+def _load_reduced(name: str, options: Options) -> Encoder:
+    from clipkit.encoders.reduced import load
+
+    return load(name, lambda spec: _loaded(canonical_name(spec), options))
+
+
+def _reduced_name(spec: str) -> str:
+    return f"reduced:{_absolute(spec.partition(':')[2])}"
+
+
+def _reduced_cached(name: str) -> bool:
+    from clipkit.encoders.reduced import Axes
+
+    path = Path(name.partition(":")[2])
+    return path.is_file() and cached(Axes.load(path).encoder)
+
+
+def _with_dimensions(name: str, given: str) -> str:
+    """`name`, which asks for so many dimensions. Raises InvalidInput where the model has no such vectors."""
+    if not given.isdecimal() or int(given) < 1:
+        raise InvalidInput(f"dimensions are a whole number from 1 on, not {given!r}")
+    wanted = int(given)
+    card = catalog.find(name.partition("?")[0].partition("@")[0])
+    if card is not None and wanted == card.dim:
+        return name
+    if name.partition(":")[0] not in _OF_ANY_LENGTH or (card is not None and wanted not in card.dimensions):
+        known = [*card.dimensions] if card else []
+        told = ", ".join(map(str, known)) if len(known) < 8 else f"{known[0]} to {known[-1]}"
+        raise InvalidInput(
+            f"{name} has no vectors of {wanted} dimensions, but of {told or 'one length'}: clipkit reduce "
+            "shortens those of a collection, whatever the model"
+        )
+    return settings.within(name, "dimensions", wanted)
 
 
 def _load_fake(name: str, options: Options) -> Encoder:
@@ -236,13 +302,18 @@ _FAMILIES = {
     "local-dir": _Family(_load_openclip, _folder_name),
     "st": _Family(_load_sentence, _sentence_name, _sentence_cached),
     "words": _Family(_load_words, _words_name, _words_cached),
+    "api": _Family(_load_remote, _remote_name, lambda _: False),
+    "reduced": _Family(_load_reduced, _reduced_name, _reduced_cached),
     "fake": _Family(_load_fake, _fake_name, lambda _: True),
 }
+
+_OF_ANY_LENGTH = ("api", "st", "fake")
+"""The families some of whose models were trained to be cut. One without a card is taken at its word."""
 
 _FORMS = (
     "A model is named by an alias (fast, best, multilingual, bundled), architecture/tag, "
     "hf-hub:owner/name, local-dir:path, architecture@weights.safetensors, and for texts only st:name, "
-    "st:path or words:path."
+    "st:path, words:path or api:model."
 )
 
 
