@@ -136,7 +136,7 @@ class BaseEncoder(ABC):
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Embeddings of `texts` as searches for what `encode_texts` embeds; all else is as there."""
-        return self._embed(texts, self._text_batch, self._overlong)
+        return self.encode_texts(texts)
 
     def _embed(
         self,

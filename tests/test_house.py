@@ -50,7 +50,7 @@ FLOORS = (
         "encoders.hub",
         "encoders.weights",
     ),
-    ("images", "parquet", "encoders.sources"),
+    ("images", "parquet", "encoders.lengths", "encoders.sources"),
     ("encoder", "folders", "sidecars"),
     ("filters",),
     (
