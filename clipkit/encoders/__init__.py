@@ -6,9 +6,9 @@
     hf-hub:owner/name[@revision]        an open_clip model on the hub
     local-dir:path                      an open_clip model in a folder
     ViT-B-32@weights.safetensors        an architecture with your own weights
+    fake[:dim]                          the test double of `clipkit.testing`
     api:model                           a service with OpenAI's interface, texts only; see `remote`
     reduced:axes.safetensors            another model's vectors, made shorter by `clipkit reduce`
-    fake[:dim]                          the test double of `clipkit.testing`
 
 At the end of an api: or st: name, ?dimensions=256 asks for shorter vectors, where a model was trained for it.
 
@@ -138,6 +138,19 @@ def _openclip_cached(name: str) -> bool:
     return True
 
 
+def _load_fake(name: str, options: Options) -> Encoder:
+    from clipkit.testing import FakeEncoder
+
+    return FakeEncoder(int(name.partition(":")[2] or 32), upright=options.upright)
+
+
+def _fake_name(spec: str) -> str:
+    _, colon, dim = spec.partition(":")
+    if colon and not dim.isdecimal():
+        raise InvalidInput(f"{spec!r} should be fake:<number of dimensions>, as in fake:64")
+    return f"fake:{int(dim)}" if colon and int(dim) != 32 else "fake"
+
+
 def _load_remote(name: str, options: Options) -> Encoder:
     if find_spec("openai") is None:
         raise MissingExtra(name, "text")
@@ -169,19 +182,6 @@ def _reduced_cached(name: str) -> bool:
 
     path = Path(name.partition(":")[2])
     return path.is_file() and cached(Axes.load(path).encoder)
-
-
-def _load_fake(name: str, options: Options) -> Encoder:
-    from clipkit.testing import FakeEncoder
-
-    return FakeEncoder(int(name.partition(":")[2] or 32), upright=options.upright)
-
-
-def _fake_name(spec: str) -> str:
-    _, colon, dim = spec.partition(":")
-    if colon and not dim.isdecimal():
-        raise InvalidInput(f"{spec!r} should be fake:<number of dimensions>, as in fake:64")
-    return f"fake:{int(dim)}" if colon and int(dim) != 32 else "fake"
 
 
 def _plain_name(spec: str) -> str:
@@ -220,9 +220,9 @@ _FAMILIES = {
     "bundled": _Family(_load_openclip),
     "hf-hub": _Family(_load_openclip),
     "local-dir": _Family(_load_openclip, _folder_name),
+    "fake": _Family(_load_fake, _fake_name, lambda _: True),
     "api": _Family(_load_remote, _remote_name, lambda _: False),
     "reduced": _Family(_load_reduced, _reduced_name, _reduced_cached),
-    "fake": _Family(_load_fake, _fake_name, lambda _: True),
 }
 
 _FORMS = (
