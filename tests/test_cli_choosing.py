@@ -141,7 +141,7 @@ def test_a_collection_is_reduced_searched_and_brought_back(filled: Collection, r
     assert Collection.open().dim == 64
     code, _, err = run("reduce", "--dimensions", 12)
     assert (code, "is there already, and vectors may depend on it" in err) == (2, True)
-    assert run("reduce", "--dimensions", 12, "--axes", axes.with_name("mine"), "--json")[0] == 0
+    assert run("reduce", "--dimensions", 11, "--axes", axes.with_name("mine"), "--json")[0] == 0
     assert Collection.open().encoder_name == f"reduced:{axes.with_name('mine')}"
 
 

@@ -33,7 +33,9 @@ def test_there_is_one_way_to_write_a_name(spec: str, canonical: str) -> None:
 
 
 def test_an_alias_is_the_model_it_stands_for() -> None:
-    assert canonical_name("fast") == canonical_name(card("fast").spec)
+    spec = card("fast").spec
+    assert spec is not None
+    assert canonical_name("fast") == canonical_name(spec)
 
 
 def test_the_default_model_comes_with_the_package() -> None:

@@ -57,7 +57,7 @@ FLOORS = (
         "encoders.wordfiles",
     ),
     ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
-    ("images", "parquet", "encoders.sources"),
+    ("images", "parquet", "encoders.lengths", "encoders.sources"),
     ("encoder", "folders", "sidecars", "encoders.checkpoints"),
     ("encoders.pixels", "encoders.texttower", "encoders.towers", "filters"),
     ("labelled", "lance", "measures", "query", "stamps", "testing"),

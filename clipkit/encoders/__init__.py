@@ -9,9 +9,9 @@
     st:all-MiniLM-L6-v2, st:path        sentence-transformers or transformers, texts only; at its end may be
                                         ?pooling=mean|cls|last|max, and prompts: &document=...&query=...
     words:path                          word vectors in a file of Word2Vec's or GloVe's formats
+    fake[:dim]                          the test double of `clipkit.testing`
     api:model                           a service with OpenAI's interface, texts only; see `remote`
     reduced:axes.safetensors            another model's vectors, made shorter by `clipkit reduce`
-    fake[:dim]                          the test double of `clipkit.testing`
 
 At the end of an api: or st: name, ?dimensions=256 asks for shorter vectors, where a model was trained for it.
 
@@ -27,7 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipkit.encoders import catalog, settings
+from clipkit.encoders import catalog, lengths, settings
 from clipkit.errors import InvalidInput, MissingExtra, ModelUnavailable, UnknownModel, did_you_mean
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def load_encoder(
 
 
 def _loaded(name: str, options: Options) -> Encoder:
-    plain, dimensions = settings.without(name, "dimensions")
+    plain, dimensions = lengths.split(name)
     if dimensions is None or name.startswith("api:"):
         return _family(name).load(name, options)
     from clipkit.encoders.reduced import cut
 
-    return cut(_family(plain).load(plain, options), name, int(dimensions))
+    return cut(_family(plain).load(plain, options), name, dimensions)
 
 
 def load_texts(spec: str, *, upright: bool = True) -> Encoder | None:
@@ -123,10 +123,10 @@ def canonical_name(spec: str) -> str:
     spec = spec.strip()
     if not spec:
         raise InvalidInput(f"an empty model name. {_FORMS}")
-    plain, dimensions = settings.without(spec, "dimensions")
+    plain, dimensions = lengths.split(spec)
     plain = catalog.aliases().get(plain, plain)
     name = _family(plain).canonical(plain)
-    return name if dimensions is None else _with_dimensions(name, dimensions)
+    return name if dimensions is None else lengths.joined(name, dimensions)
 
 
 def cached(spec: str) -> bool:
@@ -134,7 +134,7 @@ def cached(spec: str) -> bool:
 
     Raises UnknownModel for a name that nothing goes by.
     """
-    name, _ = settings.without(canonical_name(spec), "dimensions")
+    name, _ = lengths.split(canonical_name(spec))
     return _family(name).cached(name)
 
 
@@ -200,6 +200,19 @@ def _require(name: str, package: str) -> None:
         raise MissingExtra(name, "text")
 
 
+def _load_fake(name: str, options: Options) -> Encoder:
+    from clipkit.testing import FakeEncoder
+
+    return FakeEncoder(int(name.partition(":")[2] or 32), upright=options.upright)
+
+
+def _fake_name(spec: str) -> str:
+    _, colon, dim = spec.partition(":")
+    if colon and not dim.isdecimal():
+        raise InvalidInput(f"{spec!r} should be fake:<number of dimensions>, as in fake:64")
+    return f"fake:{int(dim)}" if colon and int(dim) != 32 else "fake"
+
+
 def _load_remote(name: str, options: Options) -> Encoder:
     if find_spec("openai") is None:
         raise MissingExtra(name, "text")
@@ -231,37 +244,6 @@ def _reduced_cached(name: str) -> bool:
 
     path = Path(name.partition(":")[2])
     return path.is_file() and cached(Axes.load(path).encoder)
-
-
-def _with_dimensions(name: str, given: str) -> str:
-    """`name`, which asks for so many dimensions. Raises InvalidInput where the model has no such vectors."""
-    if not given.isdecimal() or int(given) < 1:
-        raise InvalidInput(f"dimensions are a whole number from 1 on, not {given!r}")
-    wanted = int(given)
-    card = catalog.find(name.partition("?")[0].partition("@")[0])
-    if card is not None and wanted == card.dim:
-        return name
-    if name.partition(":")[0] not in _OF_ANY_LENGTH or (card is not None and wanted not in card.dimensions):
-        known = [*card.dimensions] if card else []
-        told = ", ".join(map(str, known)) if len(known) < 8 else f"{known[0]} to {known[-1]}"
-        raise InvalidInput(
-            f"{name} has no vectors of {wanted} dimensions, but of {told or 'one length'}: clipkit reduce "
-            "shortens those of a collection, whatever the model"
-        )
-    return settings.within(name, "dimensions", wanted)
-
-
-def _load_fake(name: str, options: Options) -> Encoder:
-    from clipkit.testing import FakeEncoder
-
-    return FakeEncoder(int(name.partition(":")[2] or 32), upright=options.upright)
-
-
-def _fake_name(spec: str) -> str:
-    _, colon, dim = spec.partition(":")
-    if colon and not dim.isdecimal():
-        raise InvalidInput(f"{spec!r} should be fake:<number of dimensions>, as in fake:64")
-    return f"fake:{int(dim)}" if colon and int(dim) != 32 else "fake"
 
 
 def _plain_name(spec: str) -> str:
@@ -302,13 +284,10 @@ _FAMILIES = {
     "local-dir": _Family(_load_openclip, _folder_name),
     "st": _Family(_load_sentence, _sentence_name, _sentence_cached),
     "words": _Family(_load_words, _words_name, _words_cached),
+    "fake": _Family(_load_fake, _fake_name, lambda _: True),
     "api": _Family(_load_remote, _remote_name, lambda _: False),
     "reduced": _Family(_load_reduced, _reduced_name, _reduced_cached),
-    "fake": _Family(_load_fake, _fake_name, lambda _: True),
 }
-
-_OF_ANY_LENGTH = ("api", "st", "fake")
-"""The families some of whose models were trained to be cut. One without a card is taken at its word."""
 
 _FORMS = (
     "A model is named by an alias (fast, best, multilingual, bundled), architecture/tag, "

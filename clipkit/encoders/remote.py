@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.encoder import TextEncoder, Vectors
-from clipkit.encoders import catalog, settings
+from clipkit.encoders import catalog, lengths
 from clipkit.errors import InvalidInput, ModelUnavailable, ServiceError
 
 if TYPE_CHECKING:
@@ -87,13 +87,12 @@ class RemoteEncoder(TextEncoder):
     batch_size = sys.maxsize  # all texts of a call: cutting them into requests is done here
 
     def __init__(self, name: str, service: Service, *, rows: int | None = None) -> None:
-        plain, dimensions = settings.without(name, "dimensions")
+        plain, self._wanted = lengths.split(name)
         card = catalog.find(plain)
         self.name = name
         self.tokens_used = 0
         self._model = plain.partition(":")[2]
         self._service = service
-        self._wanted = int(dimensions) if dimensions else None
         self._limit = card.context_length if card else None
         self._rows_at_once = min(rows or MOST_ROWS, (card.rows if card else None) or ROWS, MOST_ROWS)
         self._kept: dict[str, NDArray[np.float32]] = {}
@@ -253,7 +252,7 @@ def load(name: str, options: Options) -> RemoteEncoder:
 
     One request is made where neither the name nor a card tells the dimensions.
     """
-    plain, _ = settings.without(name, "dimensions")
+    plain, _ = lengths.split(name)
     if options.local_only:
         raise ModelUnavailable(
             f"{name} is a service, which no machine has the files of: ask without local_only"

@@ -32,23 +32,3 @@ def joined(head: str, settings: Mapping[str, str]) -> str:
     """The one way to write a name with these settings."""
     told = "&".join(f"{key}={quote(value, safe=':,')}" for key, value in sorted(settings.items()))
     return f"{head}?{told}" if told else head
-
-
-def without(name: str, key: str) -> tuple[str, str | None]:
-    """The name less one setting, and the value of this; None if the name does not say it."""
-    head, _, tail = name.partition("?")
-    parts = tail.split("&")
-    values = [part.partition("=")[2] for part in parts if part.partition("=")[0] == key]
-    if not values:
-        return name, None
-    if len(values) > 1:
-        raise InvalidInput(f"{name!r} says {key} twice")
-    rest = "&".join(part for part in parts if part.partition("=")[0] != key)
-    return (f"{head}?{rest}" if rest else head), unquote(values[0])
-
-
-def within(name: str, key: str, value: object) -> str:
-    """The name with one setting more, in its place."""
-    head, mark, tail = name.partition("?")
-    parts = [*(tail.split("&") if mark else ()), f"{key}={value}"]
-    return f"{head}?{'&'.join(sorted(parts))}"
