@@ -17,6 +17,7 @@ import typer
 from clipkit.cli import (
     adding,
     albums,
+    benching,
     changing,
     evaluating,
     explaining,
@@ -72,6 +73,7 @@ register(app, changing.restore)
 register(app, changing.changes)
 register(app, showing.demo, collection=False, model=True)
 register(app, evaluating.evaluate, collection=False, model=True)
+register(app, benching.bench, model=True)
 register(app, machine.models, collection=False)
 register(app, machine.doctor, model=True)
 
