@@ -106,8 +106,8 @@ def _svg(shapes: list[Bar | Words], height: int) -> bytes:
     for shape in shapes:
         if isinstance(shape, Bar):
             lines.append(
-                f'<rect x="{shape.x:g}" y="{shape.y:g}" width="{shape.width:.1f}" height="{shape.height:g}" rx="3" '
-                f'fill="{shape.colour}"/>'
+                f'<rect x="{shape.x:g}" y="{shape.y:g}" width="{shape.width:.1f}" height="{shape.height:g}" '
+                f'rx="3" fill="{shape.colour}"/>'
             )
         else:
             lines.append(

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from tests.bench.speed.plain import QUERY
 from tests.bench.speed.processes import Failed, environment, measured, wait_for_quiet
 from tests.bench.speed.table import BASELINE, BY_HAND, MUCH, OURS, Row, table
 
-PLAIN = {BASELINE: [], BY_HAND[0]: ["--precision", "pure_bf16", "--batch", "64"]}
+PLAIN: dict[str, list[str]] = {BASELINE: [], BY_HAND[0]: ["--precision", "pure_bf16", "--batch", "64"]}
 FOLDERS = ("photos", "big")
 WARM = 30
 RESIDENT_S = 10.0  # how long whoever answers the next query may take to be ready
@@ -94,14 +94,14 @@ class Bench:
 
     def _ask_plain(self, name: str, store: Path, options: list[str], number: int) -> None:
         child = [*self._python("plain"), "query", self.inputs.weights, store, *options]
-        tags = {"who": name, "folder": "photos", "round": number}
+        tags: Row = {"who": name, "folder": "photos", "round": number}
         self._record([*child, "--warm", str(WARM)], what="warm", **tags)
         self._record(child, what="cold", **tags)
 
     def _clipkit(self, folder: str, images: Path, number: int) -> None:
         db = self.stores / f"clipkit.{folder}"
         shutil.rmtree(db, ignore_errors=True)
-        tags = {"who": OURS, "folder": folder, "round": number}
+        tags: Row = {"who": OURS, "folder": folder, "round": number}
         program = [sys.executable, "-m", "clipkit"]
         index = [*program, "index", images, "--db", db, "--model", self.inputs.spec, "--json"]
         self._record(index, what="index", **tags)
@@ -208,7 +208,7 @@ def _unit(vectors: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[tuple[dict[str, str], Any]]:
+def _alone() -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
     """An environment in which no process waits for questions yet, and what waits until one does, if any will.
 
     Whoever was started to wait there is ended in the end.

@@ -16,17 +16,21 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from clipkit import Collection, load_encoder
+from clipkit.encoder import Pixels
 from clipkit.images import read_picture
 from clipkit.stages import size_needed
 from tests.bench.speed.plain import QUERY, timed
 from tests.bench.speed.processes import RESULT
 
 EDGE = 224
+T = TypeVar("T")
+
 AT_ONCE = 256  # pictures handed to the encoder: several batches, for every lane that it has
 
 
@@ -57,7 +61,7 @@ def ceilings(model: str, images: str, seconds: str) -> dict[str, object]:
         Path(path).read_bytes()  # into the page cache
     encoder = load_encoder(model)
 
-    def read(path: str) -> object:
+    def read(path: str) -> Pixels:
         picture = read_picture(
             Path(path).read_bytes(), upright=encoder.upright, reduce_to=size_needed(encoder)
         )
@@ -80,7 +84,7 @@ def ceilings(model: str, images: str, seconds: str) -> dict[str, object]:
     return {**found, "precision": str(getattr(encoder, "precision", ""))}
 
 
-def rate(work: Callable[[Sequence[object]], object], items: Sequence[object], seconds: float) -> float:
+def rate(work: Callable[[Sequence[T]], object], items: Sequence[T], seconds: float) -> float:
     """Items a second: the median of the passes that so many seconds have room for, two at least."""
     rates: list[float] = []
     until = time.perf_counter() + seconds
@@ -104,5 +108,5 @@ def _least(path: str) -> object:
 
 
 if __name__ == "__main__":
-    command = {"warm": warm, "vectors": vectors, "ceilings": ceilings}[sys.argv[1]]
-    print(RESULT + json.dumps(command(*sys.argv[2:])))
+    commands: dict[str, Any] = {"warm": warm, "vectors": vectors, "ceilings": ceilings}
+    print(RESULT + json.dumps(commands[sys.argv[1]](*sys.argv[2:])))

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,8 @@ def main() -> None:
     )
     model.eval()
     dtype = next(model.parameters()).dtype
-    vectors, said = arguments.store / "vectors.npy", {}
+    vectors = arguments.store / "vectors.npy"
+    said: dict[str, Any]
 
     if arguments.command == "index":
         paths = sorted(arguments.images.glob("*.jpg"))
