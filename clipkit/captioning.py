@@ -100,7 +100,8 @@ def carry_out(plan: Plan, run: Run, walk: Walk) -> None:
             run.writer.skip(part)
         run.store.write_sources([file])
         run.meter.step(1, bool(broken))
-    _drop_unspoken(run.store, plan.folders, {file.id for file in walk.files}, spoken)
+    if plan.folders:
+        _drop_unspoken(run.store, plan.folders, {file.id for file in walk.files}, spoken)
     run.store.sources.delete_ids(plan.gone)
 
 

@@ -11,6 +11,7 @@ import typer
 from clipkit.cli import (
     adding,
     albums,
+    benching,
     changing,
     choosing,
     evaluating,
@@ -76,6 +77,7 @@ register(app, changing.restore)
 register(app, changing.changes)
 register(app, showing.demo, collection=False, model=True)
 register(app, evaluating.evaluate, collection=False, model=True)
+register(app, benching.bench, model=True)
 register(app, choosing.models, collection=False)
 register(app, machine.doctor, model=True)
 
