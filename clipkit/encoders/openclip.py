@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +73,11 @@ class OpenClipEncoder(BaseEncoder):
         """The picture as open_clip's own preprocessing makes it: (3, height, width) float32."""
         pixels: Pixels = self._transform(image).numpy()
         return pixels
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, uncut, with those that mark start and end."""
+        with self._lock:
+            return self._tokenizer.lengths(list(texts))
 
     def _overlong(self, texts: list[str]) -> list[int]:
         limit = self._tokenizer.context_length
