@@ -22,9 +22,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self.requests = self._counter(
-            "clipkit_requests", "Requests answered.", ("route", "method", "status")
-        )
+        self.requests = self._counter("clipkit_requests", "Requests answered.", ("route", "method", "status"))
         self.refused = self._counter("clipkit_refused", "Requests not taken on, and why.", ("reason",))
         self.inputs = self._counter("clipkit_inputs", "Inputs that went through a model.", ("kind",))
         self.latency = self._histogram(

@@ -1,4 +1,4 @@
-"""The models of a server: loaded when one is first asked for, each with a thread of its own, and let go again."""
+"""The models of a server: loaded when first asked for, each with a thread of its own, and let go again."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class _Slot:
 class Models:
     """The models by the names that clients know them by. Safe for several threads.
 
-    `names` says what each name stands for: a spec of `load_encoder`. Of more than `most` in memory, that which
-    was not asked for for longest goes, but none that is in use.
+    `names` says what each name stands for: a spec of `load_encoder`. Of more than `most` in memory, the one
+    that was not asked for for longest goes, but none that is in use.
     """
 
     def __init__(

@@ -10,7 +10,10 @@ from pydantic_core import PydanticCustomError
 from clipkit_server.limits import Limits
 
 _LIMITS = Limits()
-_PICTURE = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+_PICTURE = (  # one red pixel
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSu"
+    "QmCC"
+)
 _MOST_DIMENSIONS = 16_384
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -21,7 +24,7 @@ Picture = Annotated[
     Field(
         min_length=1,
         max_length=_LIMITS.body_bytes,
-        description="A picture as a data: URI or in base64, or where the server allows it by its http(s) URL.",
+        description="A picture: a data: URI, base64, or where the server allows it an http(s) URL.",
         examples=[_PICTURE],
     ),
 ]
@@ -80,8 +83,8 @@ def _input(one: Any, place: int) -> Input:
     if kind not in ("text", "image") or not isinstance(value, str) or not value:
         raise PydanticCustomError(
             "input_kind",
-            'input {place} is neither a text of at least one character nor {{"text": "..."}} nor '
-            '{{"image": "..."}} (a data: URI or base64)'.replace("{{", "{").replace("}}", "}"),
+            "input {place} is neither a text of at least one character, nor an object with one of text and "
+            "image, the latter a data: URI or base64",
             {"place": place},
         )
     if kind == "image":
@@ -96,7 +99,9 @@ def _input(one: Any, place: int) -> Input:
         value.encode()
     except UnicodeEncodeError:
         raise PydanticCustomError(
-            "input_unicode", "input {place} holds half of a surrogate pair: it is not Unicode", {"place": place}
+            "input_unicode",
+            "input {place} holds half of a surrogate pair: it is not Unicode",
+            {"place": place},
         ) from None
     return TextInput.model_construct(text=value)
 
@@ -115,8 +120,8 @@ Inputs = Annotated[
                 *_ONE,
                 {"type": "array", "minItems": 1, "maxItems": _LIMITS.inputs, "items": {"anyOf": _ONE}},
             ],
-            "description": "A text, a picture, or a list of them. A string is a text, but for one that begins "
-            'with data:image/, which is a picture; {"text": "..."} and {"image": "..."} say which.',
+            "description": "A text, a picture, or a list of them. A string is a text, but one that begins "
+            'with data:image/ is a picture; {"text": "..."} and {"image": "..."} say which.',
             "examples": ["a dog on the beach", ["a dog", {"image": _PICTURE}]],
         }
     ),
@@ -133,9 +138,9 @@ class EmbeddingRequest(Said):
         ge=1,
         le=_MOST_DIMENSIONS,
         description="The length of the vectors. Below the model's own they are cut after so many numbers and "
-        "made of unit length again: harmless with models trained for it (Matryoshka), a loss with others. Above "
-        "it, zeros are put behind, which changes no cosine, where the name asked for is an alias that the "
-        "server's owner gave; otherwise that is refused.",
+        "made of unit length again: harmless with models trained for it (Matryoshka), a loss with others. "
+        "Above it, zeros are put behind, which changes no cosine, where the name asked for is an alias that "
+        "the server's owner gave; otherwise that is refused.",
         examples=[128],
     )
     encoding_format: Literal["float", "base64"] = Field(
@@ -167,7 +172,7 @@ class EmbeddingResponse(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """A model that can be asked for. `spec` is clipkit's name for it; `dimensions` is known once it is loaded."""
+    """A model that can be asked for. `spec` is clipkit's name for it; `dimensions` is known once loaded."""
 
     id: str
     object: Literal["model"] = "model"
@@ -218,9 +223,10 @@ class SearchRequest(Said):
     """What to look for in a collection."""
 
     collection: Name | None = Field(None, description="By default the one that the server was started with.")
-    query: Annotated[str, Field(min_length=1, max_length=_LIMITS.characters)] | Annotated[
-        list[Term], Field(min_length=1, max_length=64)
-    ] = Field(
+    query: (
+        Annotated[str, Field(min_length=1, max_length=_LIMITS.characters)]
+        | Annotated[list[Term], Field(min_length=1, max_length=64)]
+    ) = Field(
         description="One line, in which texts and id:... are added and taken away, or a list of its parts.",
         examples=["a dog on the beach - people", [{"text": "beach"}, {"image": _PICTURE, "weight": 0.5}]],
     )
@@ -266,7 +272,9 @@ class DescribeRequest(Said):
     collection: Name | None = None
     k: int = Field(5, ge=1, le=100, description="How many texts at most.")
     labels: Annotated[list[Name], Field(min_length=1, max_length=1_000)] | None = Field(
-        None, description="Tags to choose from; by default some 500 of every day.", examples=[["dog", "beach"]]
+        None,
+        description="Tags to choose from; by default some 500 of every day.",
+        examples=[["dog", "beach"]],
     )
     threshold: float = Field(3.5, ge=-100, le=100, description="How far a tag has to stand out.")
     top: int = Field(5, ge=1, le=100, description="How many tags at most.")
@@ -300,8 +308,8 @@ class ClassifyRequest(Said):
 
 
 class ClassInfo(BaseModel):
-    """`score` is the cosine. `share` is the softmax of 100 times the cosines, CLIP's own scale: it compares the
-    given labels with each other and says nothing of whether any of them holds."""
+    """`score` is the cosine. `share` is the softmax of 100 times the cosines, CLIP's own scale: it compares
+    the given labels with each other and says nothing of whether any of them holds."""
 
     label: str
     score: float
