@@ -12,8 +12,8 @@ from clipkit_web.uploads import MAX_BYTES, MAX_PIXELS
 class Limits:
     """The bounds of one server. Times are in seconds.
 
-    A request holds up to `inputs` texts (as OpenAI's) and up to `images` pictures, each text up to `characters`
-    long (OpenAI's 8,192 tokens, at four characters each) and each picture up to `picture_bytes` and `pixels`.
+    A request holds up to `inputs` texts (as OpenAI's) and up to `images` pictures, each text of up to
+    `characters` (OpenAI's 8,192 tokens, at four each) and each picture of up to `picture_bytes` and `pixels`.
     Up to `requests` are under way at once, with up to `held_bytes` of bodies, each for up to `seconds`.
 
     `queued_texts` and `queued_images` wait for a model; one client has up to half of each, so that there is

@@ -109,6 +109,8 @@ class Models:
     def __init__(
         self, names: Mapping[str, str], *, load: Load, limits: Limits, most: int, watch: Watch
     ) -> None:
+        for spec in names.values():
+            canonical_name(spec)  # a name that is none is told now, not to the first client
         self.names = dict(names)
         self._load = load
         self._limits = limits

@@ -120,7 +120,7 @@ class Guard:
                 raise
 
     async def _deny(self, answer: _Answer, scope: Scope, send: Send) -> None:
-        """Refuses a websocket, with the answer if the server can send it, else by closing it: 1008, policy."""
+        """Refuses a websocket, with the answer if the server can send it, else with 1008, policy."""
         if "websocket.http.response" in (scope.get("extensions") or {}):
             await answer.send(send, self.form, "websocket.http.response")
         else:
