@@ -143,7 +143,7 @@ def resized(vectors: Vectors, wanted: int) -> Vectors:
         raise InvalidInput(
             f"its first {wanted} numbers are all zero: ask for more dimensions", position=place
         )
-    return (cut / norms).astype(np.float32)
+    return np.asarray(cut / norms, np.float32)
 
 
 def _body(rows: Sequence[Row], wanted: int, request: EmbeddingRequest, tokens: int) -> bytes:

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 TEXTS, IMAGES = "text", "image"
 
-_TEXTS_AT_ONCE = 64  # beyond, a batch gets slower and no cheaper, on any processor that was measured
-_IMAGES_AT_ONCE = 32
+_AT_ONCE = 32  # of encoders that do not tell; while one batch runs, the answers to another are written
 _CLOSING_SECONDS = 10.0
 
 Load: TypeAlias = Callable[[str, bool], Encoder]
@@ -47,10 +46,10 @@ class Model:
 
     def __init__(self, encoder: Encoder, limits: Limits, watch: Watch) -> None:
         self.encoder = encoder
-        own = getattr(encoder, "batch_size", 0)
+        size = getattr(encoder, "batch_size", 0) or _AT_ONCE
         lanes = [
-            Lane(TEXTS, self._texts, _bounds(limits, max(own, _TEXTS_AT_ONCE), limits.queued_texts)),
-            Lane(IMAGES, self._pixels, _bounds(limits, own or _IMAGES_AT_ONCE, limits.queued_images)),
+            Lane(TEXTS, self._texts, _bounds(limits, size, limits.queued_texts)),
+            Lane(IMAGES, self._pixels, _bounds(limits, size, limits.queued_images)),
         ]
         self.worker = Worker(encoder.name, lanes, watch)
 

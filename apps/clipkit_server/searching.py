@@ -15,6 +15,7 @@ from clipkit.encoder import Vectors
 from clipkit.errors import InvalidInput
 from clipkit.hiding import visible
 from clipkit.hits import Hit
+from clipkit.query import Part
 from clipkit_server.answers import answer, errors
 from clipkit_server.embeddings import embedded, usage
 from clipkit_server.pictures import checked_bytes
@@ -108,7 +109,7 @@ def _query(said: str | Sequence[Term], read: Callable[[str], bytes]) -> Query:
     """The query that a request asks. Raises QueryError, and InvalidInput for a path: none is ever opened."""
     if isinstance(said, str):
         return Query(tuple(_at_hand(part, read) for part in Query.parse(said).parts))
-    parts = []
+    parts: list[Part] = []
     for term in said:
         if term.text is not None:
             query = Query.text(term.text)
@@ -122,7 +123,7 @@ def _query(said: str | Sequence[Term], read: Callable[[str], bytes]) -> Query:
     return Query(tuple(parts))
 
 
-def _at_hand(part: Any, read: Callable[[str], bytes]) -> Any:
+def _at_hand(part: Part, read: Callable[[str], bytes]) -> Part:
     """A part of a one-line query, its picture fetched if it is an address."""
     if part.what != "image":
         return part
