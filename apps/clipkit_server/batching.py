@@ -173,7 +173,7 @@ class Worker:
             return ticket.future
         with self._ready:
             if self._closed:
-                raise Closed
+                raise Closed("the worker has been told to end")
             was_empty = not lane.waiting
             lane.put(ticket)
             if was_empty or lane.waiting >= lane.bounds.size:
