@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ _NAMED = {
     503: "unavailable",
     504: "timeout",
 }
+_TYPE_NAMES = re.compile(r"[^\w.]|^(?:str|float|int|literal)$")  # of pydantic's, among the names of fields
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 # The first that fits an error is its status, and its code.
@@ -165,23 +167,33 @@ def handle_errors(app: FastAPI) -> None:
         return refused(Refusal(error.status_code, str(error.detail), headers=headers))
 
     async def on_error(_: Request, error: Exception) -> Response:
+        cause = error.error if isinstance(error, ItemFailed) else error
         refusal = refusal_of(error)
-        if refusal.code in _HIDDEN and isinstance(error, ClipkitError):
-            logs.failed("unavailable", error, reason=str(error))
+        if refusal.code in _HIDDEN and isinstance(cause, ClipkitError):
+            logs.failed("unavailable", cause, reason=str(cause))
+        elif refusal.status == 500:
+            logs.failed("failed", cause)
         return refused(refusal)
+
+    async def on_bug(_: Request, error: Exception) -> Response:
+        return refused(refusal_of(error))  # it is raised again, and `Record` logs it
 
     from starlette.exceptions import HTTPException as AnyHttpException
 
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(AnyHttpException, on_http)
+    app.add_exception_handler(Exception, on_bug)
     for kind in (Refusal, ItemFailed, *(kind for kind, _, _ in _STATUSES)):
         app.add_exception_handler(kind, on_error)
 
 
 def _invalid(found: Iterable[Mapping[str, Any]]) -> Refusal:
-    """What pydantic found first, without the value: it may be a picture."""
-    first = next(iter(found))
-    where = ".".join(str(part) for part in first["loc"][1:])
+    """What pydantic found, without the value: it may be a picture.
+
+    Of a field that takes several types it finds something for each: what lies deepest is of the type meant.
+    """
+    first = max(found, key=lambda one: len(one["loc"]))
+    where = ".".join(str(part) for part in first["loc"][1:] if not _TYPE_NAMES.search(str(part)))
     if first["type"] == "json_invalid":
         return Refusal(400, "the body is not JSON", code="invalid_json")
     message = str(first["msg"])
