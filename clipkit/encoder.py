@@ -95,6 +95,13 @@ class PlaceEncoder(Encoder, Protocol):
     def encode_places(self, image: ImageInput) -> Places: ...
 
 
+@runtime_checkable
+class TokenCounter(Encoder, Protocol):
+    """An Encoder that can tell how many tokens texts have, uncut, with those that mark start and end."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
+
+
 class BaseEncoder(ABC):
     """The shared half of every encoder. A backend sets the attributes and fills in the `_` methods.
 

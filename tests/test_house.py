@@ -83,6 +83,7 @@ ROOMS = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 
 # Each package from outside, and the rooms that may import it.
 DOORS = {
+    "clipkit_server": {"cli"},  # only where `clipkit serve` runs
     "clipkit_web": {"cli"},  # only where `clipkit ui` runs
     "ftfy": {"encoders.bpe"},
     "gensim": {"encoders.wordfiles", "words"},

@@ -42,8 +42,10 @@ def add_routes(app: FastAPI, site: Site) -> None:
 
     def large(name: str, item: str = Query(alias="id", max_length=4_096)) -> Response:
         stored = _item(site, name, item)
+        if not stored.uri:
+            return thumbnail(name, item)
         try:
-            reduced = open_image(reopen(stored.uri or stored.id), reduce_to=LARGE_EDGE)
+            reduced = open_image(reopen(stored.uri), reduce_to=LARGE_EDGE)
             reduced.thumbnail((LARGE_EDGE, LARGE_EDGE))
             data = io.BytesIO()
             reduced.save(data, "JPEG", quality=_LARGE_QUALITY)
@@ -53,10 +55,13 @@ def add_routes(app: FastAPI, site: Site) -> None:
 
     def file(name: str, item: str = Query(alias="id", max_length=4_096)) -> Response:
         stored = _item(site, name, item)
-        data = _found(lambda: reopen(stored.uri or stored.id).read(_LATEST + 1))
+        place = stored.uri
+        if not place:  # an id that someone chose may be the path of anything
+            raise HTTPException(404, "this picture was handed over without a file")
+        data = _found(lambda: reopen(place).read(_LATEST + 1))
         if len(data) > _LATEST:
             raise HTTPException(413, f"the file is over the limit of {_LATEST >> 20} MiB")
-        called = quote(PurePosixPath(id_to_path(stored.uri or stored.id)).name)
+        called = quote(PurePosixPath(id_to_path(place)).name)
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{called}"}
         return Response(data, media_type="application/octet-stream", headers=headers)
 

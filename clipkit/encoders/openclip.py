@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -90,6 +90,11 @@ class OpenClipEncoder(BaseEncoder):
         What follows there, the scaling by mean and deviation, is done batch by batch.
         """
         return self._preprocessing.resized(image)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, uncut, with those that mark start and end."""
+        with self._lock:
+            return self._tokenizer.lengths(list(texts))
 
     def _overlong(self, texts: list[str]) -> list[int]:
         limit = self._tokenizer.context_length
