@@ -31,8 +31,8 @@ CARDS = (
         source="nlp.stanford.edu/projects/glove, glove.6B.zip",
     ),
     ModelCard(
-        name="st:bert-base-uncased",
-        spec="st:bert-base-uncased",
+        name="st:google-bert/bert-base-uncased",
+        spec="st:google-bert/bert-base-uncased",
         family="tokens",
         repo="google-bert/bert-base-uncased",
         licence="Apache-2.0",
@@ -45,8 +45,8 @@ CARDS = (
         source="Devlin et al., BERT, NAACL 2019; its model card",
     ),
     ModelCard(
-        name="st:openai-gpt",
-        spec="st:openai-gpt",
+        name="st:openai-community/openai-gpt",
+        spec="st:openai-community/openai-gpt",
         family="tokens",
         repo="openai-community/openai-gpt",
         licence="MIT",
@@ -59,8 +59,8 @@ CARDS = (
         source=_GPT2,
     ),
     ModelCard(
-        name="st:gpt2-xl",
-        spec="st:gpt2-xl",
+        name="st:openai-community/gpt2-xl",
+        spec="st:openai-community/gpt2-xl",
         family="tokens",
         repo="openai-community/gpt2-xl",
         licence="MIT",
