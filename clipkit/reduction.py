@@ -39,6 +39,7 @@ K = 10  # recall is measured at
 RESCORED = 4 * K  # candidates by Hamming distance that are scored again
 SAMPLE = 20_000  # rows: 100 queries of each are scored in a second
 LEAST = 200  # items, below which recall says little
+LEAST_SAMPLE = 50
 LENGTHS = (512, 256, 128, 64, 32)
 _PAGE = 8_192
 _LEVELS = 255  # of 8 bits
@@ -107,13 +108,16 @@ def costs(
 ) -> Costs:
     """What shorter vectors of the collection would cost, the longest first; those not shorter are left out.
 
-    Queries are up to 100 stored pictures and as many texts that are left out of the sample; where no texts
-    are stored, `texts`, or searches of every day. Raises InvalidInput for fewer than 200 items.
+    Queries are up to 100 stored pictures and as many texts, a quarter of them at most, that are left out of
+    the sample; where few texts are stored, `texts`, or searches of every day. Raises InvalidInput
+    for fewer than 200 items, and a sample of fewer than 50.
     """
     items = collection.count()
     if items < LEAST:
         raise InvalidInput(f"{items} items say too little of recall: index at least {LEAST}")
-    vectors, asked = _drawn(collection, at_least_1(sample, "sample"), texts)
+    if at_least_1(sample, "sample") < LEAST_SAMPLE:
+        raise InvalidInput(f"a sample of {sample} items says too little: take at least {LEAST_SAMPLE}")
+    vectors, asked = _drawn(collection, sample, texts)
     dim = vectors.shape[1]
     trial = _Trial(vectors, asked)
     found = list(trial.all_storages(dim, "whole", np.eye(dim, dtype=np.float32)))
@@ -202,7 +206,8 @@ def _drawn(
     queries: dict[str, Vectors] = {}
     held = np.zeros(len(ids), bool)
     for kind in ("image", "text"):
-        places = np.flatnonzero(kinds == kind)[:QUERIES]
+        places = np.flatnonzero(kinds == kind)
+        places = places[: min(QUERIES, len(places) // 4)]
         if len(places) >= FEW:
             held[places] = True
             queries[kind] = _vectors(collection, ids[places])

@@ -117,7 +117,7 @@ def test_what_each_length_costs_is_printed_and_changes_nothing(filled: Collectio
     assert code == 0
     assert [row[:4] for row in rows[:2]] == [["64", "whole", "float32", "256"], ["64", "whole", "int8", "64"]]
     assert {(row[0], row[1]) for row in rows} == {("64", "whole"), ("32", "axes"), ("32", "cut")}
-    assert "measured on 200 items, with 100 texts as queries" in err
+    assert "measured on 225 items, with 75 texts as queries" in err
     assert Collection.open().dim == 64
 
     told: Any = json.loads(run("reduce", "--sample", "50", "--json")[1])

@@ -165,6 +165,11 @@ def test_too_few_items_fit_no_axes(tmp_path: Path) -> None:
         costs(small)
 
 
+def test_too_small_a_sample_says_nothing(collection: Collection) -> None:
+    with pytest.raises(InvalidInput, match="a sample of 49 items says too little: take at least 50"):
+        costs(collection, sample=49)
+
+
 def test_axes_are_never_overwritten_and_bound_to_their_model(collection: Collection, tmp_path: Path) -> None:
     fit(collection, 8, path=tmp_path / "axes")
     with pytest.raises(InvalidInput, match="is there already, and vectors may depend on it"):
@@ -191,7 +196,7 @@ def test_files_that_hold_no_axes_are_told(tmp_path: Path) -> None:
 
 def test_costs_are_told_for_each_length_and_storage(collection: Collection) -> None:
     found = costs(collection, lengths=(12, 4, 64, 100))
-    assert (found.sampled, dict(found.queries)) == (200, {"text": 100})
+    assert (found.sampled, dict(found.queries)) == (225, {"text": 75})
     told = {(cost.dimensions, cost.method, cost.storage): cost for cost in found.costs}
     assert {key[:2] for key in told} == {(64, "whole"), (12, "axes"), (12, "cut"), (4, "axes"), (4, "cut")}
     assert told[64, "whole", "float32"].recall == told[12, "axes", "float32"].recall == 1
@@ -212,6 +217,6 @@ def test_pictures_and_texts_are_asked_for_apart(tmp_path: Path) -> None:
     both = Collection.create("both", db=tmp_path, encoder="fake:64")
     both.add_images([picture(WORDS[i % 12]) for i in range(210)])
     found = costs(both, lengths=(16,))
-    assert dict(found.queries) == {"image": 100, "text": 54}
+    assert dict(found.queries) == {"image": 52, "text": 54}
     assert all(set(cost.recalls) == {"image", "text"} for cost in found.costs)
     assert found.costs[0].recalls == {"image": 1.0, "text": 1.0}

@@ -32,9 +32,10 @@ def cards() -> tuple[ModelCard, ...]:
 
 
 def find(name: str) -> ModelCard | None:
-    """The card of that alias or spec; a family before the name, such as st:, may be left out."""
+    """The card of that alias or spec; the family and the owner, as in st:owner/name, may be left out."""
     for found in _CARDS:
-        if name in (found.name, found.spec) or (found.spec or "").partition(":")[2] == name:
+        _, _, place = (found.spec or "").partition(":")
+        if name in (found.name, found.spec) or (place and name in (place, place.rpartition("/")[2])):
             return found
     return None
 
