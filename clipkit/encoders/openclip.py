@@ -93,7 +93,7 @@ class OpenClipEncoder(BaseEncoder):
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, uncut, with those that mark start and end."""
-        with self._lock:
+        with self._tokenizing:
             return self._tokenizer.lengths(list(texts))
 
     def _overlong(self, texts: list[str]) -> list[int]:

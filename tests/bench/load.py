@@ -5,7 +5,7 @@ median and the 99th percentile of the latency, the mean batch, and the share of 
 this process in batches. Then so many requests of which every tenth is broken: those answered right, those
 refused, and what /health/ready said meanwhile.
 
-Server and clients are processes of their own. The clients write HTTP on bare sockets, since ready-made clients
+Server and clients are processes of their own. Clients write HTTP on bare sockets, since ready-made clients
 in Python need more time for a request than the server: `aiohttp` two to three times as much as this. Even so,
 they take a share of the machine that a real server would have for itself: on two cores the table is a lower
 bound.
@@ -184,7 +184,8 @@ def batches(port: int) -> tuple[float, float]:
     found = [
         re.search(rf'clipkit_batch_items_{what}{{kind="text"}} (\S+)', told) for what in ("count", "sum")
     ]
-    return float(found[0][1]), float(found[1][1]) if found[0] and found[1] else 0.0
+    count, total = (float(one[1]) if one else 0.0 for one in found)
+    return count, total
 
 
 def in_process() -> float:
@@ -210,9 +211,7 @@ def in_own_process(port: int, clients: int, seconds: float) -> list[float]:
 def table(clients: Sequence[int], seconds: float) -> None:
     with server() as port:
         in_own_process(port, 8, 1.0)  # warm
-        print(
-            "| clients | requests/s | p50 ms | p99 ms | mean batch | of in-process |\n|---|---|---|---|---|---|"
-        )
+        print("| clients | requests/s | p50 ms | p99 ms | mean batch | of in-process |\n" + "|---" * 6 + "|")
         for number in clients:
             alone = in_process()
             before = batches(port)
@@ -239,7 +238,8 @@ def torture(requests: int) -> None:
         outcome = asyncio.run(mixed(port, requests, 64, right))
     ready = sum(status == 200 for status in outcome.health)
     print(
-        f"{requests:,} requests: {outcome.right:,} right, {outcome.refused:,} refused, {len(outcome.wrong)} wrong; "
+        f"{requests:,} requests: {outcome.right:,} right, {outcome.refused:,} refused, "
+        f"{len(outcome.wrong)} wrong; "
         f"ready {ready} of {len(outcome.health)} times"
     )
 
