@@ -81,7 +81,7 @@ _Models = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[NAME=]MODEL",
-        help=f"A model to serve, under a name of its own if one is given. Repeatable; default {DEFAULT_MODEL}.",
+        help=f"A model to serve, perhaps under a name of its own. Repeatable; default {DEFAULT_MODEL}.",
     ),
 ]
 _KeyFile = Annotated[
