@@ -90,7 +90,9 @@ def test_who_tries_many_keys_has_to_wait_even_with_the_right_one() -> None:
     assert 1 <= int(answer.headers["retry-after"]) <= 60
 
 
-def test_keys_come_from_a_file_or_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_come_from_a_file_or_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "keys"
     file.write_text(f"# of the team\nann:{KEY}\n\n{OTHER}  # spare\n")
     file.chmod(0o600)
@@ -275,7 +277,9 @@ def test_ready_embeds_and_says_when_it_cannot() -> None:
         assert slow.started.is_set()
         slow.broken = True
         deadline = time.monotonic() + 30
-        while (answer := client.get("/health/ready")).status_code == 200:  # the last answer holds for a second
+        while (
+            answer := client.get("/health/ready")
+        ).status_code == 200:  # the last answer holds for a second
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")

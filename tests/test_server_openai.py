@@ -86,7 +86,9 @@ def test_the_async_client() -> None:
 
     with serving(service()) as site:
         *found, listed = asyncio.run(ask(site.url))
-    assert (np.concatenate([rows(one) for one in found]) == FAKE.encode_texts([f"boat {n}" for n in range(40)])).all()
+    assert (
+        np.concatenate([rows(one) for one in found]) == FAKE.encode_texts([f"boat {n}" for n in range(40)])
+    ).all()
     assert listed == ["fake", "wide", "text-embedding-v3"]
 
 
@@ -255,7 +257,9 @@ def test_the_example_of_the_introduction_runs_with_only_its_base_url_and_key_cha
     with serving(service()) as site:
         changed = INTRODUCTION.replace("https://dashscope.aliyuncs.com/compatible-mode/v1", f"{site.url}/v1")
         changed = changed.replace('os.getenv("DASHSCOPE_API_KEY")', '"any"')
-        done = subprocess.run([sys.executable, "-"], input=changed, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-"], input=changed, capture_output=True, text=True, check=False
+        )
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed["model"] == "text-embedding-v3"

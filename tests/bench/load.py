@@ -181,7 +181,9 @@ def batches(port: int) -> tuple[float, float]:
     """How many batches of texts went through the model, and how many texts, since the server began."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         told = answer.read().decode()
-    found = [re.search(rf'clipkit_batch_items_{what}{{kind="text"}} (\S+)', told) for what in ("count", "sum")]
+    found = [
+        re.search(rf'clipkit_batch_items_{what}{{kind="text"}} (\S+)', told) for what in ("count", "sum")
+    ]
     return float(found[0][1]), float(found[1][1]) if found[0] and found[1] else 0.0
 
 
@@ -208,7 +210,9 @@ def in_own_process(port: int, clients: int, seconds: float) -> list[float]:
 def table(clients: Sequence[int], seconds: float) -> None:
     with server() as port:
         in_own_process(port, 8, 1.0)  # warm
-        print("| clients | requests/s | p50 ms | p99 ms | mean batch | of in-process |\n|---|---|---|---|---|---|")
+        print(
+            "| clients | requests/s | p50 ms | p99 ms | mean batch | of in-process |\n|---|---|---|---|---|---|"
+        )
         for number in clients:
             alone = in_process()
             before = batches(port)
@@ -220,7 +224,9 @@ def table(clients: Sequence[int], seconds: float) -> None:
             p50, p99 = (1000 * latencies[int(share * (len(latencies) - 1))] for share in (0.5, 0.99))
             mean = (after[1] - before[1]) / max(1.0, after[0] - before[0])
             share = rate / statistics.mean((alone, in_process()))
-            print(f"| {number} | {rate:,.0f} | {p50:.1f} | {p99:.1f} | {mean:.1f} | {share:.2f} |", flush=True)
+            print(
+                f"| {number} | {rate:,.0f} | {p50:.1f} | {p99:.1f} | {mean:.1f} | {share:.2f} |", flush=True
+            )
 
 
 def torture(requests: int) -> None:
