@@ -170,7 +170,7 @@ def handle_errors(app: FastAPI) -> None:
         cause = error.error if isinstance(error, ItemFailed) else error
         refusal = refusal_of(error)
         if refusal.code in _HIDDEN and isinstance(cause, ClipkitError):
-            logs.failed("unavailable", cause, reason=str(cause))
+            logs.failed("unavailable", cause, {"reason": str(cause)})
         elif refusal.status == 500:
             logs.failed("failed", cause)
         return refused(refusal)

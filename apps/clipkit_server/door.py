@@ -49,14 +49,14 @@ class Record:
         try:
             await self._app(scope, receive, numbered)
         except Exception as error:  # noqa: BLE001 - the last line of defence
-            logs.failed("failed", error, id=number)
+            logs.failed("failed", error, {"id": number})
             if not status:
                 await refused(refusal_of(error))(scope, receive, numbered)
         seconds = time.monotonic() - began
         route, method = _route(scope), scope["method"]
         self._service.metrics.answered(route, method, status, seconds)
         told = {"route": route, "method": method, "status": status, "ms": round(seconds * 1000, 1)}
-        logs.note("request", id=number, client=scope["state"]["client"], **told)
+        logs.note("request", {"id": number, "client": scope["state"]["client"], **told})
 
 
 class Door:

@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,16 @@ class JsonLines(logging.Formatter):
         return json.dumps(said, ensure_ascii=False, default=str)
 
 
-def note(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    LOGGER.log(level, event, extra={_FIELDS: fields})
+def note(event: str, fields: Mapping[str, Any] | None = None, *, level: int = logging.INFO) -> None:
+    """Logs an event with what is known of it."""
+    LOGGER.log(level, event, extra={_FIELDS: fields or {}})
 
 
-def failed(event: str, error: BaseException, **fields: Any) -> None:
+def failed(event: str, error: BaseException, fields: Mapping[str, Any] | None = None) -> None:
     """Logs where an error came from, not what it says: its message may hold what a client sent."""
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
     at = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-    note(event, level=logging.ERROR, error=type(error).__name__, at=at, **fields)
+    note(event, {"error": type(error).__name__, "at": at, **(fields or {})}, level=logging.ERROR)
 
 
 def to_stderr() -> None:

@@ -76,30 +76,35 @@ def ui(
     serve(Site(options), host=host, port=port, auth=given, opened=opened, browser=open_browser)
 
 
+_Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]MODEL",
+        help="A model to serve, under a name of its own if one is given. Repeatable. Default: "
+        f"{DEFAULT_MODEL}.",
+    ),
+]
+_KeyFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Ask for one of the API keys of this file, one a line. Default: those of $CLIPKIT_API_KEYS; none "
+        "asks for nothing.",
+    ),
+]
+_Cors = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ORIGIN", help="Let scripts of this site ask: https://example.org. Repeatable."),
+]
+
+
 def serve(
     session: Session,
     host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0: any that is free.")] = 8000,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]MODEL",
-            help="A model to serve, under a name of its own if one is given. Repeatable. Default: "
-            f"{DEFAULT_MODEL}.",
-        ),
-    ] = None,
-    key_file: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Ask for one of the API keys of this file, one a line. Default: those of "
-            "$CLIPKIT_API_KEYS; none asks for nothing.",
-        ),
-    ] = None,
-    cors: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Let scripts of this site ask: https://example.org. Repeatable."),
-    ] = None,
+    model: _Models = None,
+    key_file: _KeyFile = None,
+    cors: _Cors = None,
     allow_urls: Annotated[
         bool, typer.Option("--allow-urls", help="Fetch pictures by their public address.")
     ] = False,
@@ -122,21 +127,16 @@ def serve(
         raise MissingExtra("clipkit serve", "server") from error
 
     keys = _keys(host, key_file)
+    models = _models(model or [DEFAULT_MODEL])
     options = Options(
-        session.db,
-        session.name,
-        _models(model or [DEFAULT_MODEL]),
-        max_models,
-        session.device,
-        session.precision,
-        allow_urls,
+        session.db, session.name, models, max_models, session.device, session.precision, allow_urls
     )
 
     def opened(url: str) -> None:
         if session.json:
             print_json({"url": url})
         else:
-            note(f"Serving {', '.join(options.models)} at {url}/v1\nCtrl-C ends it.")
+            note(f"Serving {', '.join(models)} at {url}/v1\nCtrl-C ends it.")
 
     service = Service(options, limits=Limits(seconds=timeout))
     run(service, host=host, port=port, keys=keys, origins=_origins(cors or ()), opened=opened)
