@@ -88,7 +88,7 @@ _KeyFile = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Ask for one of the API keys of this file, one a line. Default: those of $CLIPKIT_API_KEYS; none "
+        help="Ask for one of the API keys of this file, one a line. Default: $CLIPKIT_API_KEYS; none "
         "asks for nothing.",
     ),
 ]
