@@ -26,7 +26,7 @@ class Told:
 
 
 class Held:
-    """Runs batches once it is let go, so that a test decides what waits. Doubles what it is given."""
+    """Runs batches once it is let go, so that a test decides what waits meanwhile. Doubles its items."""
 
     def __init__(self) -> None:
         self.go = threading.Event()

@@ -339,8 +339,8 @@ def test_an_error_of_ours_is_logged_where_it_came_from_and_not_with_what_it_says
         def _text_batch(self, texts: list[str]) -> Any:
             raise ZeroDivisionError(f"{texts} are a secret")
 
-    buggy = service(load=lambda spec, upright: Buggy())
-    with serving(buggy) as site, site.http() as client, caplog.at_level(logging.INFO, "clipkit.server"):
+    caplog.set_level(logging.INFO, "clipkit.server")
+    with serving(service(load=lambda spec, upright: Buggy())) as site, site.http() as client:
         answers = [
             client.post("/v1/embeddings", json={"model": "fake", "input": given})
             for given in (data_uri(png()), "secret")

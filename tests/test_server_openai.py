@@ -135,7 +135,7 @@ def test_the_models_are_those_that_were_named(site: Site) -> None:
     wide = client.models.retrieve("wide")
     assert (wide.object, wide.owned_by) == ("model", "clipkit")
     assert (wide.model_dump()["spec"], wide.model_dump()["dimensions"]) == ("fake:1024", 1024)
-    with pytest.raises(openai.NotFoundError, match=r"no model 'wild' is served here. Did you mean wide"):
+    with pytest.raises(openai.NotFoundError, match="no model 'wild' is served here"):
         client.models.retrieve("wild")
 
 

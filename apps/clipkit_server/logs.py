@@ -31,6 +31,7 @@ class JsonLines(logging.Formatter):
 
 
 def note(event: str, fields: Mapping[str, Any] | None = None, *, level: int = logging.INFO) -> None:
+    """Logs an event with what is known of it."""
     LOGGER.log(level, event, extra={_FIELDS: fields or {}})
 
 

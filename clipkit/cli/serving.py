@@ -61,8 +61,7 @@ def ui(
 
     Example: clipkit ui --allow-index ~/Pictures
     """
-    from clipkit_web.serving import serve
-    from clipkit_web.site import Options, Site
+    from clipkit_web.serving import Options, Site, serve
 
     given = _auth(host, auth, token_file)
     roots = tuple(path.resolve() for path in allow_index or ())
@@ -81,15 +80,16 @@ _Models = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[NAME=]MODEL",
-        help=f"A model to serve, perhaps under a name of its own. Repeatable; default {DEFAULT_MODEL}.",
+        help="A model to serve, under a name of its own if one is given. Repeatable. Default: "
+        f"{DEFAULT_MODEL}.",
     ),
 ]
 _KeyFile = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Ask for one of the API keys of this file, one a line. Default: those of "
-        "$CLIPKIT_API_KEYS; none asks for nothing.",
+        help="Ask for one of the API keys of this file, one a line. Default: $CLIPKIT_API_KEYS; none "
+        "asks for nothing.",
     ),
 ]
 _Cors = Annotated[
@@ -127,21 +127,16 @@ def serve(
         raise MissingExtra("clipkit serve", "server") from error
 
     keys = _keys(host, key_file)
+    models = _models(model or [DEFAULT_MODEL])
     options = Options(
-        session.db,
-        session.name,
-        _models(model or [DEFAULT_MODEL]),
-        max_models,
-        session.device,
-        session.precision,
-        allow_urls,
+        session.db, session.name, models, max_models, session.device, session.precision, allow_urls
     )
 
     def opened(url: str) -> None:
         if session.json:
             print_json({"url": url})
         else:
-            note(f"Serving {', '.join(options.models)} at {url}/v1\nCtrl-C ends it.")
+            note(f"Serving {', '.join(models)} at {url}/v1\nCtrl-C ends it.")
 
     service = Service(options, limits=Limits(seconds=timeout))
     run(service, host=host, port=port, keys=keys, origins=_origins(cors or ()), opened=opened)
