@@ -61,7 +61,8 @@ def ui(
 
     Example: clipkit ui --allow-index ~/Pictures
     """
-    from clipkit_web.serving import Options, Site, serve
+    from clipkit_web.serving import serve
+    from clipkit_web.site import Options, Site
 
     given = _auth(host, auth, token_file)
     roots = tuple(path.resolve() for path in allow_index or ())
