@@ -55,14 +55,10 @@ class Replicas:
     def __init__(self, model: Any, devices: Sequence[str]) -> None:
         self.model = model
         self._devices = tuple(devices)
+        each = 2 if devices[0].startswith("cuda") else 1
+        self.lanes = cores() if self._devices == ("cpu",) else each * len(devices)
         self._lock = threading.Lock()
         self._free: SimpleQueue[Replica] | None = None
-
-    @property
-    def lanes(self) -> int:
-        if self._devices == ("cpu",):
-            return cores()
-        return (2 if self._devices[0].startswith("cuda") else 1) * len(self._devices)
 
     @contextmanager
     def borrow(self) -> Iterator[Replica]:
@@ -82,7 +78,7 @@ class Replicas:
                 free: SimpleQueue[Replica] = SimpleQueue()
                 first, *others = self._devices
                 placed = [(self.model, first), *((copy.deepcopy(self.model).to(d), d) for d in others)]
-                for model, device in placed * max(1, self.lanes // len(placed)):
+                for model, device in placed * (self.lanes // len(placed)):
                     stream = torch.cuda.Stream(device) if device.startswith("cuda") else None
                     free.put(Replica(model, device, stream))
                 self._free = free
