@@ -140,6 +140,8 @@ class BaseEncoder(ABC):
             raise InvalidInput(f"encode_texts takes a list of strings, not one string: [{texts!r}]")
         checked = [_checked_text(text, position) for position, text in enumerate(texts)]
         self._note_cut(self._overlong(checked), len(checked))
+        if len(checked) <= self.batch_size:
+            return self._rows(checked, self._text_batch)
         order = sorted(range(len(checked)), key=lambda i: len(checked[i]))  # like with like
         rows = np.empty((len(checked), self.dim), np.float32)
         try:

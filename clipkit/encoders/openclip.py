@@ -84,6 +84,11 @@ class OpenClipEncoder(BaseEncoder):
         """How many batches run side by side."""
         return self._replicas.lanes
 
+    @property
+    def precision(self) -> str:
+        """In which the model computes: "fp32", "bf16" or "fp16"."""
+        return self._placement.precision
+
     def preprocess(self, image: Image) -> Pixels:
         """The picture resized and cropped as open_clip's own preprocessing does it: (height, width, 3) uint8.
 
