@@ -85,9 +85,7 @@ def _sum_in_full(visual: Any, dtype: torch.dtype) -> None:
             full: torch.Tensor = super().forward(x).float()
             return full
 
-    visual.conv1 = InFull(
-        visual.conv1
-    )  # what is added to patches, and their first norm, are then in full too
+    visual.conv1 = InFull(visual.conv1)  # so what is added to patches, and their first norm, are in full too
     visual.ln_pre = Norm(visual.ln_pre, torch.float32)
     visual.ln_post = Norm(visual.ln_post, torch.float32)
     for name in ("class_embedding", "positional_embedding", "proj"):
