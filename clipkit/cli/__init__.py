@@ -29,6 +29,7 @@ from clipkit.cli import (
     showing,
     tagging,
     tuning,
+    wording,
 )
 from clipkit.cli.output import failed, flush, survive_any_text
 from clipkit.cli.session import register
@@ -64,6 +65,12 @@ register(album, albums.show, model=True)
 register(album, albums.list_)
 register(album, albums.delete)
 app.add_typer(album)
+words = typer.Typer(name="words", help="Word vectors: analogies, similar words, training on a text.")
+register(words, wording.analogy, collection=False)
+register(words, wording.similar, collection=False)
+register(words, wording.odd_one_out, collection=False)
+register(words, wording.train, collection=False)
+app.add_typer(words)
 register(app, tuning.tune, model=True)
 register(app, changing.reindex, model=True)
 register(app, changing.snapshot)
