@@ -230,10 +230,10 @@ def test_scripts_without_blanks_are_cut_at_their_longest_words(tmp_path: Path) -
 
 
 def test_unknown_words_are_left_out_and_named(four: WordEncoder) -> None:
-    with pytest.warns(
-        UnknownWordsWarning,
-        match=r"2 words have no vector in four\.txt, and the texts do without: 'ox' \(text 1\), 'gnu' \(text 2\)$",
-    ):
+    told = (
+        r"2 words have no vector in four\.txt, and the texts do without: 'ox' \(text 1\), 'gnu' \(text 2\)$"
+    )
+    with pytest.warns(UnknownWordsWarning, match=told):
         rows = four.encode_texts(["cat", "cat ox", "cat gnu ox"])
     np.testing.assert_array_equal(rows, np.repeat(rows[:1], 3, axis=0))
 
