@@ -41,13 +41,16 @@ FLOORS = (
     ("__init__",),
     ("errors", "reports"),
     ("cells", "colours", "encoders.patches", "exif", "fetching", "files", "fusion", "queryline", "sketch"),
-    ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
+    ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.settings"),
+    ("encoders.weights", "encoders.wordfiles"),
     ("images", "parquet", "encoders.sources"),
-    ("encoder", "folders", "sidecars"),
+    ("encoder", "folders", "sidecars", "encoders.checkpoints"),
     ("filters",),
     ("labelled", "lance", "measures", "query", "stamps", "testing", "encoders.openclip"),
+    ("encoders.sentence", "encoders.words"),
     ("schema",),
     ("descriptions", "store", "encoders", "prompts"),
+    ("words",),
     ("archives",),
     ("columns", "hits", "hybrid", "model", "snapshots", "stages", "vocabulary"),
     ("calibration", "comparison", "describing", "writing"),
@@ -67,6 +70,7 @@ ROOMS = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 # Each package from outside, and the rooms that may import it.
 DOORS = {
     "clipkit_web": {"cli"},  # only where `clipkit ui` runs
+    "gensim": {"encoders.wordfiles", "words"},
     "huggingface_hub": {"encoders.hub"},
     "lancedb": {"lance"},
     "numpy": {
@@ -74,7 +78,7 @@ DOORS = {
         *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "maps", "measures"),
         *("neighbours", "probe", "prompts", "query", "refining", "reindexing", "searching", "snapshots"),
         *("quality", "stages", "store", "testing"),
-        *("tuning", "writing"),
+        *("tuning", "writing", "encoders.sentence", "encoders.wordfiles", "encoders.words"),
     },
     "lxml": {"sidecars"},
     "open_clip": {"encoders.openclip", "encoders.patches", "encoders.sources", "encoders.weights"},
@@ -102,9 +106,11 @@ DOORS = {
     "rawpy": {"images"},
     "rich": {"cli"},
     "safetensors": {"encoders.weights", "probe"},
+    "sentence_transformers": {"encoders.sentence"},
     "sklearn": {"probe"},
     "textual_image": {"cli"},
-    "torch": {"cli", "encoders.devices", "encoders.openclip", "encoders.weights"},
+    "torch": {"cli", "encoders.devices", "encoders.openclip", "encoders.sentence", "encoders.weights"},
+    "transformers": {"encoders.sentence"},
     "typer": {"cli"},
     "umap": {"maps"},
 }

@@ -131,10 +131,10 @@ def test_long_texts_are_cut_as_sentence_transformers_cuts_them(minilm: SentenceE
     assert least_cosine(rows, theirs.encode(["word " * 254, long])) >= 0.9999
 
 
-def test_text_only_models_say_so_to_pictures(minilm: SentenceEncoder, tmp_path: Path) -> None:
+def test_text_only_models_say_so_to_pictures(minilm: SentenceEncoder) -> None:
     for call in (minilm.encode_images, minilm.encode_pixels):
         with pytest.raises(InvalidInput, match="embeds text only: choose a model that embeds images too"):
-            call([tmp_path / "a.png"])
+            call([np.zeros((4, 4, 3), np.uint8)])
 
 
 # --- words in their sentences

@@ -191,7 +191,7 @@ def test_counts_beside_the_file_weigh_the_words(tmp_path: Path) -> None:
     plain = load_words(path)
     (tmp_path / "a.txt.vocab").write_text("a 999\nb 1\n")
     counted = load_words(path)
-    weights = [SMOOTHING / (SMOOTHING + 0.999), SMOOTHING / (SMOOTHING + 0.001)]
+    weights = SMOOTHING / (SMOOTHING + np.array([0.999, 0.001]))
     np.testing.assert_allclose(counted.encode_texts(["a b"])[0], weights / np.linalg.norm(weights), atol=1e-6)
     assert counted.fingerprint != plain.fingerprint
     (tmp_path / "a.txt.vocab").write_text("a 999\nb\n")
