@@ -110,6 +110,7 @@ DOORS = {
     "safetensors": {"encoders.weights", "probe"},
     "sklearn": {"probe"},
     "textual_image": {"cli"},
+    "threadpoolctl": {"encoders.texttower"},
     "torch": {"cli", "encoders.devices", "encoders.openclip", "encoders.weights"},
     "typer": {"cli"},
     "umap": {"maps"},
