@@ -1,8 +1,8 @@
 """Imports that a question can do without. A process that answers one and ends would wait longest for them.
 
 lancedb imports a client of remote catalogues, some hundred classes that build their validators as they are
-imported: more than half a second, for what a local table never checks. pyarrow imports pandas where
-it is installed, to know its objects when it sees them: a fifth of one.
+imported: more than half a second, for what a local table never checks. pyarrow imports pandas where it is
+installed, to know its objects when it sees them: a fifth of one.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ import clipkit
 from clipkit.encoder import BaseEncoder, Pixels, unit_rows
 from clipkit.encoders.bpe import BytePairs, default_vocabulary
 from clipkit.encoders.sources import CONFIG, Source
-from clipkit.errors import InvalidInput
+from clipkit.errors import ClipkitError, InvalidInput
 from clipkit.files import replaced
 from clipkit.places import cache_folder
 
@@ -134,9 +134,8 @@ class TextTower(BaseEncoder):
     def _attended(self, projected: Floats, hidden: Floats) -> Floats:
         """Scaled dot-product attention of all heads; (n, 3 * width) to (n, width)."""
         n, width = len(projected), projected.shape[1] // 3
-        query, key, value = projected.reshape(n, 3, self._heads, -1).transpose(
-            1, 2, 0, 3
-        )  # (heads, n, depth)
+        heads = projected.reshape(n, 3, self._heads, -1)
+        query, key, value = heads.transpose(1, 2, 0, 3)  # each (heads, n, depth)
         scores = query @ key.transpose(0, 2, 1) / np.float32(math.sqrt(width // self._heads)) + hidden
         shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
         shares /= shares.sum(axis=-1, keepdims=True)
@@ -145,10 +144,8 @@ class TextTower(BaseEncoder):
 
     def _layer(self, name: str) -> tuple[Floats, Floats]:
         """Weight and bias; a matrix so that rows are multiplied with it from the left."""
-        underscored = name.endswith("in_proj")
-        weight, bias = (
-            self._weights[f"{name}{'_' if underscored else '.'}{part}"] for part in ("weight", "bias")
-        )
+        joint = "_" if name.endswith("in_proj") else "."  # as torch names the three that are one
+        weight, bias = (self._weights[f"{name}{joint}{part}"] for part in ("weight", "bias"))
         return weight.T, bias
 
 
@@ -157,7 +154,7 @@ def remember(encoder: BaseEncoder, source: Source) -> None:
     known = recall(encoder.name, upright=encoder.upright)
     if known is not None and known.fingerprint == encoder.fingerprint:
         return
-    with suppress(OSError, KeyError, ValueError, TypeError):  # no cache, no note; or another kind of tower
+    with suppress(OSError, ClipkitError, LookupError, ValueError, TypeError):  # no cache, or another tower
         note = _note(encoder, source)
         if note is not None and _agree(TextTower(note), encoder):
             path = _path(note.name, note.upright)
@@ -174,7 +171,7 @@ def _agree(one: BaseEncoder, other: BaseEncoder) -> bool:
 
 def recall(name: str, *, upright: bool) -> TextTower | None:
     """The text tower of the model of that canonical name; None where there is no note of it that holds."""
-    with suppress(OSError, KeyError, ValueError, TypeError):
+    with suppress(OSError, LookupError, ValueError, TypeError, AttributeError):
         tower = _tower(_path(name, upright).read_text(encoding="utf-8"))
         note = tower.note
         if (note.format, note.version, note.name) == (FORMAT, clipkit.__version__, name) and _is_as_it_was(
