@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import threading
 import time
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from clipkit.testing import FakeEncoder
@@ -78,13 +78,37 @@ class Blocking(FakeEncoder):
         return super()._text_batch(texts)
 
 
+class Lateness:
+    """How late a thread wakes that does nothing but sleep: what the machine and Python do to everyone."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.is_set():
+            due = time.monotonic() + 0.005
+            time.sleep(0.005)
+            self.worst = max(self.worst, time.monotonic() - due)
+
+
 @pytest.mark.parametrize("encoder", [FakeEncoder, Blocking])
 def test_the_event_loop_is_never_blocked(encoder: type[FakeEncoder]) -> None:
-    """While texts, long lists and pictures come in, a probe in the loop wakes in time.
+    """While texts, long lists and pictures come in, a probe in the loop wakes as soon as one in a thread.
 
-    The bound is half of what one batch would stop it for. What is below are other processes' turns.
+    What holds up both is not the loop: other processes, Python's lock and garbage. The bound is half of what
+    one batch or one picture would stop the loop for.
     """
     worst = 0.0
+    elsewhere = Lateness()
     picture = base64.b64encode(png(size=(1_000, 1_000))).decode()
     bodies: list[dict[str, Any]] = [{"model": "fake", "input": f"red {number}"} for number in range(30)]
     bodies += [{"model": "fake", "input": [{"image": picture}] * 2}]
@@ -113,6 +137,6 @@ def test_the_event_loop_is_never_blocked(encoder: type[FakeEncoder]) -> None:
             await probing
         return [answer.status_code for answer in answers]
 
-    assert set(asyncio.run(load())) == {200}
-    assert worst < BLOCKING / 2
-    assert np.isfinite(worst)
+    with elsewhere:
+        assert set(asyncio.run(load())) == {200}
+    assert worst < elsewhere.worst + BLOCKING / 2
