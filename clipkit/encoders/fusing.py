@@ -40,10 +40,11 @@ def _fold_batch_norms(trunk: Any) -> None:
         if not isinstance(block, ConvNormAct) or not isinstance(block.bn, torch.nn.BatchNorm2d):
             continue
         conv, norm = block.conv, block.bn
-        if not isinstance(conv, torch.nn.Conv2d):
+        mean, variance = norm.running_mean, norm.running_var
+        if not isinstance(conv, torch.nn.Conv2d) or mean is None or variance is None:
             continue
         conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
         )
         block.bn = getattr(norm, "act", torch.nn.Identity())  # timm's does the activation too
 
@@ -82,7 +83,7 @@ def _sum_in_full(visual: Any, dtype: torch.dtype) -> None:
         """The result of a module in float32."""
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            full: torch.Tensor = super().forward(x).float()
+            full: torch.Tensor = super().forward(x).float()  # type: ignore[no-untyped-call]
             return full
 
     visual.conv1 = InFull(visual.conv1)  # so what is added to patches, and their first norm, are in full too

@@ -71,7 +71,6 @@ class Replicas:
 
     def _spread(self) -> SimpleQueue[Replica]:
         """Copies the model to the other devices, the first time that any is wanted."""
-        import torch
 
         with self._lock:
             if self._free is None:
@@ -79,10 +78,18 @@ class Replicas:
                 first, *others = self._devices
                 placed = [(self.model, first), *((copy.deepcopy(self.model).to(d), d) for d in others)]
                 for model, device in placed * (self.lanes // len(placed)):
-                    stream = torch.cuda.Stream(device) if device.startswith("cuda") else None
+                    stream = _stream(device)
                     free.put(Replica(model, device, stream))
                 self._free = free
             return self._free
+
+
+def _stream(device: str) -> Any:
+    import torch
+
+    if not device.startswith("cuda"):
+        return None
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def cores() -> int:
