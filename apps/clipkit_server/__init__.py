@@ -1,1 +1,0 @@
-"""The HTTP server: embeddings and searches that every client already speaks to."""
