@@ -60,10 +60,11 @@ class Encoder(Protocol):
 
     `name` is the spec that `load_encoder` takes to make it again, `dim` the length of a row, `modalities`
     the inputs it takes, a subset of {"text", "image"}. Two encoders of equal `fingerprint` give the same
-    rows: it covers the weights, the architecture and the preprocessing, with `upright` (whether the EXIF
-    orientation is followed). `image_size` is the longer edge in pixels that `preprocess` reduces to, so that
-    a decoder need not produce much more. `encode_texts` is for what is stored, `encode_queries` for what it
-    is searched by: the same, but for models that were trained to tell the two apart.
+    rows, but for what a device and its precision round: it covers the weights, the architecture and the
+    preprocessing, with `upright` (whether the EXIF orientation is followed). `image_size` is the longer edge
+    in pixels that `preprocess` reduces to, so that a decoder need not produce much more. `encode_texts` is
+    for what is stored, `encode_queries` for what it is searched by: the same, but for models that were
+    trained to tell the two apart.
     """
 
     @property

@@ -63,6 +63,10 @@ class Preprocessing:
         return edge, int(edge * width / height)
 
     def _by_pillow(self, image: Image) -> NDArray[np.uint8]:
+        least = -(-max(image.size) // min(self.size))
+        if self._mode == "longest" and min(image.size) < least:  # else nothing would be left of that edge
+            width, height = (max(edge, least) for edge in image.size)
+            image = image.resize((width, height))
         for step in self._geometry:
             image = step(image)
         return np.array(image)

@@ -55,14 +55,10 @@ class Replicas:
     def __init__(self, model: Any, devices: Sequence[str]) -> None:
         self.model = model
         self._devices = tuple(devices)
+        each = 2 if devices[0].startswith("cuda") else 1
+        self.lanes = cores() if self._devices == ("cpu",) else each * len(devices)
         self._lock = threading.Lock()
         self._free: SimpleQueue[Replica] | None = None
-
-    @property
-    def lanes(self) -> int:
-        if self._devices == ("cpu",):
-            return cores()
-        return (2 if self._devices[0].startswith("cuda") else 1) * len(self._devices)
 
     @contextmanager
     def borrow(self) -> Iterator[Replica]:
@@ -75,7 +71,6 @@ class Replicas:
 
     def _spread(self) -> SimpleQueue[Replica]:
         """Copies the model to the other devices, the first time that any is wanted."""
-        import torch
 
         with self._lock:
             if self._free is None:
@@ -83,12 +78,18 @@ class Replicas:
                 first, *others = self._devices
                 placed = [(self.model, first), *((copy.deepcopy(self.model).to(d), d) for d in others)]
                 for model, device in placed * max(1, self.lanes // len(placed)):
-                    stream: Any = None
-                    if device.startswith("cuda"):
-                        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+                    stream = _stream(device)
                     free.put(Replica(model, device, stream))
                 self._free = free
             return self._free
+
+
+def _stream(device: str) -> Any:
+    import torch
+
+    if not device.startswith("cuda"):
+        return None
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def cores() -> int:
