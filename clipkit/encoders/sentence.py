@@ -321,21 +321,24 @@ def _pooled(model: Any, wanted: str | None, name: str) -> Any:
     if wanted is not None:
         if not found:
             raise InvalidInput(f"{name}: this model has no pooling to choose; leave ?pooling= away")
-        width = len(
-            (found[0].pooling_mode,) if isinstance(found[0].pooling_mode, str) else found[0].pooling_mode
-        )
-        if width > 1:
-            raise InvalidInput(f"{name}: this model joins {width} poolings; leave ?pooling= away")
+        if not isinstance(found[0].pooling_mode, str):
+            joined = " and ".join(found[0].pooling_mode)
+            raise InvalidInput(f"{name}: this model joins {joined}; leave ?pooling= away")
         found[0].pooling_mode = checkpoints.POOLINGS[wanted]
     return [[module.pooling_mode, module.include_prompt] for module in found]
 
 
 def _prompts(model: Any, given: Mapping[str, str]) -> _Prompts:
-    """What the name of the model says, or else its files, as sentence-transformers reads them."""
-    own = {key: value or "" for key, value in model.prompts.items()}
-    default = own.get(model.default_prompt_name or "", "")
-    document = next((own[key] for key in _DOCUMENTS if own.get(key)), default)
-    return _Prompts(given.get("document", document), given.get("query", own.get("query") or default))
+    """What the name of the model says, or else its files.
+
+    As sentence-transformers reads them, but for a "passage" or "corpus": there an empty "document", which
+    each model has, hides it. The default of a model is for one that does not tell queries from documents.
+    """
+    document = next((model.prompts[key] for key in _DOCUMENTS if model.prompts.get(key)), "")
+    query = model.prompts.get("query") or ""
+    if not (document or query):
+        document = query = model.prompts.get(model.default_prompt_name) or ""
+    return _Prompts(given.get("document", document), given.get("query", query))
 
 
 def _digest(**facts: Any) -> str:

@@ -211,8 +211,8 @@ def _binary(path: Path, stream: IO[bytes], count: int, dim: int) -> Any:
         left = left[at:]
         if not more and len(words) < count:
             raise WeightsError(
-                f"{path} says that it holds {count:,} words of {dim:,} dimensions, but ends in the "
-                f"{len(words) + 1:,}th: it is cut short or damaged; get it again"
+                f"{path} says that it holds {count:,} words of {dim:,} dimensions, but ends in "
+                f"number {len(words) + 1:,}: it is cut short or damaged; get it again"
             )
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if bad.size:

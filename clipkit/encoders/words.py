@@ -144,12 +144,14 @@ class WordEncoder(TextEncoder):
                 raise InvalidInput(self._complaint(unknown, none=not known), position=position)
             for word in unknown:
                 skipped.setdefault(word, position)
-            weights = self._weights[known]
-            rows[position] = weights @ self._vectors.vectors[known] / len(known)
+            at, times = np.unique(known, return_counts=True)
+            shares = self._weights[at] * times / len(known)  # float64, for a text may have many words
+            rows[position] = shares @ self._vectors.vectors[at]
         if skipped:
             named = ", ".join(f"{word[:40]!r} (text {at})" for word, at in list(skipped.items())[:_NAMED])
+            have = "1 word has" if len(skipped) == 1 else f"{len(skipped)} words have"
             warnings.warn(
-                f"{len(skipped)} words have no vector in {self._path.name} and were left out: {named}"
+                f"{have} no vector in {self._path.name}, and the texts do without: {named}"
                 + (", ..." if len(skipped) > _NAMED else ""),
                 UnknownWordsWarning,
                 stacklevel=5,
