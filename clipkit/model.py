@@ -51,8 +51,8 @@ class Model:
         if encoder is not None and not self._follows:
             return self._store.known(encoder)
         if encoder is None and all(part.what != "image" for part in query.parts):
-            encoder = self._text_side()
-        return encoder or self.current()
+            return self._text_side() or self.current()
+        return self.current()
 
     def _text_side(self) -> Encoder | None:
         stamp = self._store.stamp

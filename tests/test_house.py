@@ -134,6 +134,7 @@ DOORS = {
     "sentence_transformers": {"encoders.sentence"},
     "sklearn": {"probe"},
     "textual_image": {"cli"},
+    "threadpoolctl": {"encoders.texttower"},
     "timm": {"encoders.fusing"},
     "torch": {
         *("cli", "encoders.devices", "encoders.fusing", "encoders.openclip", "encoders.sentence"),

@@ -177,6 +177,12 @@ def test_where_no_note_can_be_written_all_is_well(tmp_path: Path, monkeypatch: p
     assert load_texts("bundled") is None
 
 
+def test_neither_does_a_folder_in_its_place_matter(own_cache: Path) -> None:
+    texttower._path("bundled", True).mkdir(parents=True)
+    assert load_encoder("bundled").dim == 256
+    assert load_texts("bundled") is None
+
+
 def test_who_asks_for_a_device_or_a_precision_gets_the_whole_model(folder: Path) -> None:
     assert Load().texts(f"local-dir:{folder}") is not None
     assert Load("cpu").texts(f"local-dir:{folder}") is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from clipkit.cli import commands
 from clipkit.cli.sparing import spared
@@ -32,5 +33,6 @@ def reside(path: str, lock: str, seconds: str) -> None:
         try:
             serve(listening, commands.run, float(seconds))
         finally:
-            os.unlink(path)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             os.ftruncate(int(lock), 0)

@@ -1,8 +1,8 @@
 """Imports that a question can do without. A process that answers one and ends would wait longest for them.
 
-lancedb imports a client of remote catalogues, some hundred classes of its REST interface that build their
-validators as they are imported: half a second, for what a collection never uses. pyarrow imports pandas where
-it is installed, to know its objects when it sees them: a fifth of one.
+lancedb imports a client of remote catalogues, some hundred classes that build their validators as they are
+imported: more than half a second, for what a local table never checks. pyarrow imports pandas where it is
+installed, to know its objects when it sees them: a fifth of one.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
-HOLLOW = "lance_namespace_urllib3_client.api"
+HOLLOW = "lance_namespace_urllib3_client"
 
 
 class _Sparing(MetaPathFinder, Loader):
-    """Finds the package `HOLLOW` as modules of which anything can be imported, and is an empty class; and
-    pandas as a package that cannot be imported."""
+    """Finds the package `HOLLOW` as modules of which anything can be imported, and is a class that holds what
+    it is given; and pandas as a package that cannot be imported."""
 
     def __init__(self) -> None:
         self.hollow: list[str] = []
@@ -31,9 +32,7 @@ class _Sparing(MetaPathFinder, Loader):
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
         mine = fullname in (HOLLOW, "pandas") or fullname.startswith(f"{HOLLOW}.")
-        return (
-            ModuleSpec(fullname, self, is_package="." not in fullname or fullname == HOLLOW) if mine else None
-        )
+        return ModuleSpec(fullname, self, is_package=True) if mine else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         if spec.name == "pandas":
@@ -42,13 +41,14 @@ class _Sparing(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self.hollow.append(module.__name__)
-        module.__getattr__ = _empty_class  # type: ignore[method-assign]
+        module.__getattr__ = _plain_class  # type: ignore[method-assign]
 
 
-def _empty_class(name: str) -> type:
+@cache
+def _plain_class(name: str) -> type:
     if name.startswith("__"):
         raise AttributeError(name)
-    return type(name, (), {})
+    return type(name, (SimpleNamespace,), {})
 
 
 @contextmanager

@@ -18,19 +18,21 @@ import mmap
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 import clipkit
 from clipkit.encoder import BaseEncoder, Pixels, unit_rows
 from clipkit.encoders.bpe import BytePairs, default_vocabulary
 from clipkit.encoders.sources import CONFIG, Source
-from clipkit.errors import InvalidInput
+from clipkit.errors import ClipkitError, InvalidInput
 from clipkit.files import replaced
 from clipkit.places import cache_folder
 
@@ -78,6 +80,7 @@ class TextTower(BaseEncoder):
         self.fingerprint = note.fingerprint
         self.upright = note.upright
         self.note = note
+        self._encoding = Lock()  # the limit of threads is the whole process's
         self._weights = _mapped(Path(note.weights))
         self._heads = note.heads
         self._activate = _quick_gelu if note.quick_gelu else _gelu
@@ -113,7 +116,8 @@ class TextTower(BaseEncoder):
         ]
 
     def _text_batch(self, texts: list[str]) -> NDArray[Any]:
-        return np.stack([self._row(self.tokens(text)) for text in texts])
+        with self._encoding, _threads().limit(limits=1):
+            return np.stack([self._row(self.tokens(text)) for text in texts])
 
     def _row(self, tokens: list[int]) -> Floats:
         """The last token's place after all layers, projected: (dim,)."""
@@ -130,9 +134,8 @@ class TextTower(BaseEncoder):
     def _attended(self, projected: Floats, hidden: Floats) -> Floats:
         """Scaled dot-product attention of all heads; (n, 3 * width) to (n, width)."""
         n, width = len(projected), projected.shape[1] // 3
-        query, key, value = projected.reshape(n, 3, self._heads, -1).transpose(
-            1, 2, 0, 3
-        )  # (heads, n, depth)
+        heads = projected.reshape(n, 3, self._heads, -1)
+        query, key, value = heads.transpose(1, 2, 0, 3)  # each (heads, n, depth)
         scores = query @ key.transpose(0, 2, 1) / np.float32(math.sqrt(width // self._heads)) + hidden
         shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
         shares /= shares.sum(axis=-1, keepdims=True)
@@ -141,10 +144,8 @@ class TextTower(BaseEncoder):
 
     def _layer(self, name: str) -> tuple[Floats, Floats]:
         """Weight and bias; a matrix so that rows are multiplied with it from the left."""
-        underscored = name.endswith("in_proj")
-        weight, bias = (
-            self._weights[f"{name}{'_' if underscored else '.'}{part}"] for part in ("weight", "bias")
-        )
+        joint = "_" if name.endswith("in_proj") else "."  # as torch names the three that are one
+        weight, bias = (self._weights[f"{name}{joint}{part}"] for part in ("weight", "bias"))
         return weight.T, bias
 
 
@@ -153,7 +154,7 @@ def remember(encoder: BaseEncoder, source: Source) -> None:
     known = recall(encoder.name, upright=encoder.upright)
     if known is not None and known.fingerprint == encoder.fingerprint:
         return
-    with suppress(OSError, KeyError, ValueError, TypeError):  # no cache, no note; or another kind of tower
+    with suppress(OSError, ClipkitError, LookupError, ValueError, TypeError):  # no cache, or another tower
         note = _note(encoder, source)
         if note is not None and _agree(TextTower(note), encoder):
             path = _path(note.name, note.upright)
@@ -170,7 +171,7 @@ def _agree(one: BaseEncoder, other: BaseEncoder) -> bool:
 
 def recall(name: str, *, upright: bool) -> TextTower | None:
     """The text tower of the model of that canonical name; None where there is no note of it that holds."""
-    with suppress(OSError, KeyError, ValueError, TypeError):
+    with suppress(OSError, LookupError, ValueError, TypeError, AttributeError):
         tower = _tower(_path(name, upright).read_text(encoding="utf-8"))
         note = tower.note
         if (note.format, note.version, note.name) == (FORMAT, clipkit.__version__, name) and _is_as_it_was(
@@ -251,6 +252,16 @@ def _mapped(path: Path) -> dict[str, Floats]:
         flat = np.frombuffer(data, kind, (last - first) // kind.itemsize, start + first)
         found[name.removeprefix("text.")] = flat.reshape(entry["shape"]).astype(np.float32, copy=False)
     return found
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """What bounds the threads of NumPy's matrix products.
+
+    Those of a few tokens gain a third by a second thread at best; and where another process has its core,
+    each waits for it: one text took 450 ms in place of 20.
+    """
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _linear(x: Floats, layer: tuple[Floats, Floats]) -> Floats:

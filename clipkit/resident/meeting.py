@@ -42,10 +42,13 @@ class Meeting:
 
 def meeting() -> Meeting | None:
     """Where the resident for this program and environment is to be met; None where no place is safe."""
-    folder = private_folder()
+    try:
+        folder = private_folder()
+        name = _name()
+    except OSError:  # no folder for temporary files, or a program that lies in no folder itself
+        return None
     if folder is None:
         return None
-    name = _name()
     found = Meeting(folder / f"{name}.sock", folder / f"{name}.lock")
     return found if len(os.fsencode(found.socket)) <= LONGEST_PATH else None
 
