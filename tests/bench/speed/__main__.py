@@ -133,13 +133,19 @@ class Bench:
 
     def _agreement(self, number: int) -> None:
         """The least cosine of each one's vectors to those of the baseline, photo by photo."""
-        base = np.load(self.stores / f"{BASELINE.replace(' ', '-')}.photos" / "vectors.npy")
         names = sorted(path.name for path in self.inputs.photos.glob("*.jpg"))
-        hand = np.load(self.stores / f"{BY_HAND[0].replace(' ', '-')}.photos" / "vectors.npy")
-        found = {BY_HAND[0]: (names, hand)}
+        stores = {name: self.stores / f"{name.replace(' ', '-')}.photos" / "vectors.npy" for name in PLAIN}
+        if not stores[BASELINE].exists():
+            return
+        base = np.load(stores[BASELINE])
+        found = {name: (names, np.load(file)) for name, file in stores.items() if file.exists()}
         files = {OURS: self.work / "clipkit.npz"}
         child = [*self._python("inside"), "vectors", self.stores / "clipkit.photos", files[OURS]]
-        measured(child, self.work / "logs" / "vectors.log", environment())
+        try:
+            measured(child, self.work / "logs" / "vectors.log", environment())
+        except Failed as error:
+            print(error, file=sys.stderr)
+            del files[OURS]
         if self.arguments.peers_script:
             files |= {name: self.peers_work / f"{name}.npz" for name in self.arguments.peers.split(",")}
         for name, file in files.items():
@@ -147,7 +153,7 @@ class Bench:
                 stored = np.load(file)
                 found[name] = (stored["names"].tolist(), _unit(stored["vectors"]))
         for name, (theirs, vectors) in found.items():
-            if theirs == names and vectors.shape == base.shape:
+            if name != BASELINE and theirs == names and vectors.shape == base.shape:
                 cosines = np.sum(base * vectors, axis=1)
                 figures = {"least": float(cosines.min()), "mean": float(cosines.mean())}
                 self._keep({"what": "cosine", "who": name, "folder": "photos", "round": number, **figures})

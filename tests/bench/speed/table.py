@@ -127,8 +127,10 @@ def _against_the_fastest(who: Sequence[str], rows: Sequence[Row]) -> list[str]:
         there = {name: rate for name, rate in rates.items() if rate is not None}
         if there:
             fastest = max(there, key=lambda name: there[name])
-            times = _short(ratio(rows, OURS, fastest, folder))
-            lines.append(f"{says}: clipkit {times} times as fast as the fastest that counts, {fastest}")
+            times = ratio(rows, OURS, fastest, folder)
+            lines.append(
+                f"{says}: clipkit {_short(times) or '?'} times as fast as the fastest that counts, {fastest}"
+            )
     return lines
 
 
