@@ -85,6 +85,17 @@ def test_an_original_that_has_gone_is_shown_as_its_thumbnail(site: Site, tmp_pat
         assert (file.status_code, "does not exist" in file.text) == (404, True)
 
 
+def test_an_id_that_is_a_path_opens_no_file(site: Site, folder: Path) -> None:
+    named = Collection.create("named", db=site.options.db, encoder="bundled")
+    identity = str(folder / "shown" / "0001.jpg")  # there, but not what was added
+    named.add_images([Image.new("RGB", (40, 30), "red")], ids=[identity])
+    with TestClient(application(site), base_url=HERE) as client:
+        large = client.get("/pictures/named/large", params={"id": identity})
+        assert large.content == named.thumbnails([identity])[identity]
+        file = client.get("/pictures/named/file", params={"id": identity})
+        assert (file.status_code, "added without a file" in file.text) == (404, True)
+
+
 @pytest.mark.parametrize("what", ["thumbnail", "large", "file"])
 @pytest.mark.parametrize(
     "away", ["../secret.txt", "..%2fsecret.txt", "/etc/passwd", "file:///etc/passwd", ""]

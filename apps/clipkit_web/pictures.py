@@ -10,12 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query, Response
 
-from clipkit.errors import ClipkitError, MissingExtra
+from clipkit.errors import ClipkitError, ImageError, MissingExtra
 from clipkit.folders import id_to_path
 from clipkit.hits import Item
 from clipkit.images import open_image
@@ -42,10 +42,8 @@ def add_routes(app: FastAPI, site: Site) -> None:
 
     def large(name: str, item: str = Query(alias="id", max_length=4_096)) -> Response:
         stored = _item(site, name, item)
-        if not stored.uri:
-            return thumbnail(name, item)
         try:
-            reduced = open_image(reopen(stored.uri), reduce_to=LARGE_EDGE)
+            reduced = open_image(_original(stored), reduce_to=LARGE_EDGE)
             reduced.thumbnail((LARGE_EDGE, LARGE_EDGE))
             data = io.BytesIO()
             reduced.save(data, "JPEG", quality=_LARGE_QUALITY)
@@ -55,13 +53,10 @@ def add_routes(app: FastAPI, site: Site) -> None:
 
     def file(name: str, item: str = Query(alias="id", max_length=4_096)) -> Response:
         stored = _item(site, name, item)
-        place = stored.uri
-        if not place:  # an id that someone chose may be the path of anything
-            raise HTTPException(404, "this picture was handed over without a file")
-        data = _found(lambda: reopen(place).read(_LATEST + 1))
+        data = _found(lambda: _original(stored).read(_LATEST + 1))
         if len(data) > _LATEST:
             raise HTTPException(413, f"the file is over the limit of {_LATEST >> 20} MiB")
-        called = quote(PurePosixPath(id_to_path(place)).name)
+        called = quote(PurePosixPath(id_to_path(stored.uri or stored.id)).name)
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{called}"}
         return Response(data, media_type="application/octet-stream", headers=headers)
 
@@ -99,6 +94,16 @@ def _item(site: Site, name: str, identity: str) -> Item:
     if item.kind != "image":
         raise HTTPException(404, "this item is a text: it has no picture")
     return item
+
+
+def _original(item: Item) -> BinaryIO:
+    """The file that the item was made from. An id is chosen by whoever adds an item: it is no path to open.
+
+    Raises ImageError if it has none, or it cannot be read.
+    """
+    if item.uri is None:
+        raise ImageError("this picture was added without a file")
+    return reopen(item.uri)
 
 
 def _found(look: Callable[[], T]) -> T:
