@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -41,7 +42,8 @@ class Database:
     def create(self, name: str, schema: pa.Schema) -> Table | None:
         """A new, empty table; None if one of that name is there, even if another process made it just now."""
         create = partial(self._connection.create_table, name, schema=schema)
-        table = self._checked(create, missing="already exists", table=name)
+        # the second is what Lance says to whoever comes an instant too late
+        table = self._checked(create, missing="already exists|Incompatible transaction|preempted by", table=name)
         return None if table is None else Table(table, f"{self.uri}/{name}")
 
     def open(self, name: str) -> Table | None:
@@ -57,10 +59,10 @@ class Database:
         return table
 
     def _checked(self, operation: Callable[[], Any], *, missing: str | None, table: str = "") -> Any:
-        """The result of `operation`; None where its error says `missing`; our own error for any other."""
+        """The result of `operation`; None where its error matches `missing`; our own error for any other."""
         try:
             return operation()
         except Exception as error:  # Lance raises every kind, even one of its own for a panic
-            if missing is not None and missing in str(error):
+            if missing is not None and re.search(missing, str(error)):
                 return None
             raise storage_error(error, f"{self.uri}/{table}".removesuffix("/")) from error
