@@ -42,8 +42,9 @@ class Database:
     def create(self, name: str, schema: pa.Schema) -> Table | None:
         """A new, empty table; None if one of that name is there, even if another process made it just now."""
         create = partial(self._connection.create_table, name, schema=schema)
-        # the second is what Lance says to whoever comes an instant too late
-        table = self._checked(create, missing="already exists|Incompatible transaction|preempted by", table=name)
+        # the others are what Lance says to whoever comes an instant too late
+        there = "already exists|Incompatible transaction|preempted by"
+        table = self._checked(create, missing=there, table=name)
         return None if table is None else Table(table, f"{self.uri}/{name}")
 
     def open(self, name: str) -> Table | None:
