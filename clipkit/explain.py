@@ -23,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipkit.encoder import Encoder, ImageInput, PlaceEncoder, Vectors
+from clipkit.encoder import Encoder, ImageInput, PlaceEncoder
 from clipkit.errors import ImageError, InvalidInput, PlacesUnavailable
 from clipkit.hits import Item
 from clipkit.images import open_image
 from clipkit.query import Query
 from clipkit.queryline import What
+from clipkit.refining import vectors_of
 from clipkit.searching import parsed_query
 from clipkit.stages import original
 
@@ -127,8 +128,8 @@ def contributions(collection: Collection, query: str | Query, id: str) -> tuple[
     or InvalidInput for an item that is not there.
     """
     parsed, encoder = parsed_query(query), collection.encoder
-    (item,) = _vectors(collection, [id]).astype(np.float64)  # (dim,)
-    rows = parsed.embedded(encoder, partial(_vectors, collection))  # (parts, dim)
+    (item,) = vectors_of(collection, [id]).astype(np.float64)  # (dim,)
+    rows = parsed.embedded(encoder, partial(vectors_of, collection))  # (parts, dim)
     cosines = rows @ item
     shares = parsed.coefficients(rows) * cosines
     words = _words(parsed, encoder, rows, item)
@@ -158,7 +159,7 @@ def heat(collection: Collection, query: str | Query, id: str) -> Heat:
         raise InvalidInput(f"{id!r} is a text, and only pictures have places to show heat on")
     if not isinstance(encoder, PlaceEncoder):
         raise PlacesUnavailable(f"{encoder.name} embeds pictures as wholes and tells no places of them")
-    vector = parsed.resolve(encoder, partial(_vectors, collection))  # (dim,)
+    vector = parsed.resolve(encoder, partial(vectors_of, collection))  # (dim,)
     picture, from_thumbnail = _picture(collection, encoder, item)
     places = encoder.encode_places(picture)
     return Heat(
@@ -170,17 +171,6 @@ def heat(collection: Collection, query: str | Query, id: str) -> Heat:
         from_thumbnail,
         encoder.upright,
     )
-
-
-def _vectors(collection: Collection, ids: list[str]) -> Vectors:
-    items = collection.get(ids)
-    for position, item in enumerate(items):
-        if not item.vector.size:
-            raise InvalidInput(
-                f"the item {item.id!r} has no vector of this model yet: finish with reindex",
-                position=position,
-            )
-    return np.stack([item.vector for item in items])
 
 
 def _words(

@@ -12,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from clipkit import Collection
+    from tests.command_line import Run
 
 DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens there
 HERE = "localhost,127.0.0.1,::1"
@@ -94,3 +95,17 @@ def collection(db: Path) -> Collection:
     from clipkit.testing import FakeEncoder
 
     return Collection.create(db=db, encoder=FakeEncoder())
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line in this process."""
+    from clipkit.cli import main
+    from tests.command_line import Result
+
+    def run(*arguments: object) -> Result:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return run

@@ -12,11 +12,8 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +26,7 @@ from pyarrow import feather
 from clipkit.cli import app, main
 from clipkit.collection import Collection
 from clipkit.testing import FakeEncoder
+from tests.command_line import Run
 from tests.terminal import IN_A_PROCESS, Terminal
 
 GROUPED = {
@@ -41,35 +39,11 @@ COMMANDS = {
 RED_SCORE = "0.970"  # of the text red against a red picture, see FakeEncoder
 
 
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Result]
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return tmp_path / "home"
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> Result:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return Result(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

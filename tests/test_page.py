@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,12 +12,20 @@ from clipkit import Collection, Query, albums, filters
 from clipkit.hiding import hidden, unhide
 from clipkit.sketch import caption, scene
 from clipkit_web.site import Options, Site
-from tests.web_site import HOW_TO_GET_ONE, browser_path, chromium, draw_scenes, fill, serving
+from tests.web_site import (
+    DESKTOP,
+    HOW_TO_GET_ONE,
+    PHONE,
+    SCREENSHOTS,
+    browser_path,
+    chromium,
+    draw_scenes,
+    fill,
+    serving,
+    watched,
+)
 
 pytestmark = pytest.mark.skipif(browser_path() is None, reason=HOW_TO_GET_ONE)
-
-SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
-DESKTOP, PHONE = (1280, 900), (390, 844)
 
 
 @pytest.fixture(scope="module")
@@ -60,25 +67,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page on a desktop, or in the size that the test asks for; it has asked nobody else for anything."""
-    width, height = getattr(request, "param", DESKTOP)
-    page = browser.new_page(viewport={"width": width, "height": height})
-    page.set_default_timeout(30_000)
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda asked: wrong.append(asked.url) if _is_foreign(asked.url) else None)
-    page.goto(url)
-    page.wait_for_selector("figure")
-    yield page
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{request.node.name.replace('/', '-')}.png")
-    page.close()
-    assert wrong == []
-
-
-def _is_foreign(address: str) -> bool:
-    parts = urlsplit(address)
-    return parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1"
+    """A page on a desktop, or in the size that the test asks for."""
+    with watched(browser, url, getattr(request, "param", DESKTOP), request.node.name) as opened:
+        yield opened
 
 
 def ask(page: Any, text: str) -> None:

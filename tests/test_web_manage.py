@@ -19,6 +19,7 @@ from clipkit.hiding import hidden
 from clipkit.reports import Progress
 from clipkit_web import doubles as doubles_module
 from clipkit_web import indexing
+from clipkit_web.components import Gallery
 from clipkit_web.doubles import Doubles
 from clipkit_web.figures import NO_CAPTIONS, Figures
 from clipkit_web.form import Form
@@ -387,7 +388,7 @@ def test_of_an_empty_collection_there_are_no_figures(site: Site) -> None:
 def tab(site: Site) -> Iterator[ManageTab]:
     with gr.Blocks():
         which = gr.Dropdown()
-        yield ManageTab(site, which, lambda form: [str(form)], [gr.Textbox()])
+        yield ManageTab(site, which, Gallery(lambda form: [str(form)], [gr.Textbox()]))
 
 
 async def _seen(handler: Callable[..., Any], *given: Any) -> list[dict[str, Any]]:
@@ -423,7 +424,7 @@ def test_collections_are_listed_and_opened(tab: ManageTab, site: Site) -> None:
 
 def test_without_roots_the_tab_says_how_to_allow_them(tmp_path: Path) -> None:
     with gr.Blocks() as page:
-        made = ManageTab(Site(Options(db=str(tmp_path))), gr.Dropdown(), lambda _: [], [])
+        made = ManageTab(Site(Options(db=str(tmp_path))), gr.Dropdown(), Gallery(lambda _: [], []))
     assert made.run is None
     said = [block.value for block in page.blocks.values() if isinstance(block, gr.Markdown)]
     assert any("clipkit ui --allow-index FOLDER" in str(text) for text in said)

@@ -16,15 +16,24 @@ from starlette.testclient import TestClient
 from clipkit import Collection, Query, maps
 from clipkit.errors import ClipkitError
 from clipkit.hiding import hide, unhide
+from clipkit_web.components import Gallery
 from clipkit_web.form import Form
 from clipkit_web.map_tab import MapTab, _drawn_apart
 from clipkit_web.serving import application
 from clipkit_web.site import Options, Site
-from tests.web_site import HOW_TO_GET_ONE, browser_path, chromium, draw_scenes, fill, serving
+from tests.web_site import (
+    DESKTOP,
+    HOW_TO_GET_ONE,
+    PHONE,
+    browser_path,
+    chromium,
+    draw_scenes,
+    fill,
+    serving,
+    watched,
+)
 
-SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-DESKTOP, PHONE = (1280, 900), (390, 844)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +54,7 @@ def site(collection: Collection) -> Site:
 def tab(site: Site) -> MapTab:
     """The tab; what it asks the search to show is the form itself."""
     with gr.Blocks():
-        return MapTab(site, gr.Dropdown(), lambda form: [form], [gr.State()])
+        return MapTab(site, gr.Dropdown(), Gallery(lambda form: [form], [gr.State()]))
 
 
 def acted(tab: MapTab, **data: Any) -> Any:
@@ -153,30 +162,15 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The map, with its groups found; it has asked nobody but the page for anything."""
-    width, height = getattr(request, "param", DESKTOP)
-    page = browser.new_page(viewport={"width": width, "height": height})
-    page.set_default_timeout(60_000)
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda asked: wrong.append(asked.url) if is_foreign(asked.url, url) else None)
-    page.goto(url)
-    page.wait_for_selector("figure")
-    tab = page.get_by_role("tab", name="Map")
-    if not tab.count():  # on a phone the last tabs are in a menu
-        page.click(".overflow-menu > button")
-        tab = page.locator(".overflow-dropdown >> text=Map")
-    tab.click()
-    page.wait_for_selector(".ck-map[data-method=umap]")
-    yield page
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png")
-    page.close()
-    assert wrong == []
-
-
-def is_foreign(address: str, url: str) -> bool:
-    return not address.startswith((url, url.replace("http", "ws", 1), "data:", "blob:"))
+    """The map, with its groups found."""
+    with watched(browser, url, getattr(request, "param", DESKTOP), request.node.name) as page:
+        tab = page.get_by_role("tab", name="Map")
+        if not tab.count():  # on a phone the last tabs are in a menu
+            page.click(".overflow-menu > button")
+            tab = page.locator(".overflow-dropdown >> text=Map")
+        tab.click()
+        page.wait_for_selector(".ck-map[data-method=umap]")
+        yield page
 
 
 PLACES = """() => {

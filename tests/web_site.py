@@ -21,6 +21,8 @@ from clipkit_web.auth import Auth
 from clipkit_web.serving import application
 from clipkit_web.site import Site
 
+SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
+DESKTOP, PHONE = (1280, 900), (390, 844)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOW_TO_GET_ONE = "needs Chromium: apt-get install chromium (or CLIPKIT_TEST_BROWSER=its path)"
 
@@ -74,6 +76,31 @@ def browser_path() -> str | None:
     """Where a Chromium is; None if there is none."""
     named = os.environ.get("CLIPKIT_TEST_BROWSER")
     return named or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@contextmanager
+def watched(browser: Any, url: str, size: tuple[int, int], shot: str) -> Iterator[Any]:
+    """The page in a window of that size, with its first pictures.
+
+    In the end a screenshot is left in build/screenshots/, and it must not have failed or asked anybody else
+    for anything.
+    """
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    page.set_default_timeout(60_000)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda asked: wrong.append(asked.url) if _is_foreign(asked.url, url) else None)
+    page.goto(url)
+    page.wait_for_selector("figure")
+    yield page
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{shot.replace('/', '-')}.png")
+    page.close()
+    assert wrong == []
+
+
+def _is_foreign(address: str, url: str) -> bool:
+    return not address.startswith((url, url.replace("http", "ws", 1), "data:", "blob:"))
 
 
 @contextmanager

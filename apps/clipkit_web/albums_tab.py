@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -11,7 +10,7 @@ from clipkit import Collection, Query, albums
 from clipkit.albums import Album
 from clipkit.errors import ClipkitError, InvalidInput
 from clipkit_web import asking
-from clipkit_web.components import widget
+from clipkit_web.components import Gallery, widget
 from clipkit_web.form import Form, Weighted
 from clipkit_web.site import Site
 
@@ -58,17 +57,14 @@ def opened(site: Site, name: str, album: Album) -> Form:
 
 
 class AlbumsTab:
-    """The tab. `search` is called with a form to be shown, for the components `into`."""
+    """The tab. `which` holds the name of the collection."""
 
-    def __init__(
-        self, site: Site, which: gr.Dropdown, search: Callable[[Form], Sequence[Any]], into: Sequence[Any]
-    ) -> None:
+    def __init__(self, site: Site, which: gr.Dropdown, gallery: Gallery) -> None:
         self._site = site
-        self._search = search
-        self._skipped = [gr.skip()] * len(into)
+        self._gallery = gallery
         self.list = widget("albums", {})
         acting = {"show_progress": "hidden", "api_visibility": "private"}
-        self.list.input(self._acted, which, [self.list, *into], **acting)
+        self.list.input(self._acted, which, [self.list, *gallery.into], **acting)
 
     def shown(self, name: str) -> dict[str, Any]:
         """The albums of a collection, as the widget has them."""
@@ -86,11 +82,11 @@ class AlbumsTab:
             collection = self._site.collection(name)
             if data.get("action") == "delete":
                 albums.delete(collection, called)
-                return [self.shown(name), *self._skipped]
+                return [self.shown(name), *self._gallery.untouched]
             form = opened(self._site, collection.name, albums.named(collection, called))
-            return [gr.skip(), *self._search(form)]
+            return [gr.skip(), *self._gallery.show(form)]
         except ClipkitError as error:
-            return [{**self.shown(name), "error": str(error)}, *self._skipped]
+            return [{**self.shown(name), "error": str(error)}, *self._gallery.untouched]
 
 
 def _card(collection: Collection, album: Album) -> dict[str, Any]:

@@ -7,15 +7,31 @@ Values are JSON. The scripts build elements and set their text, never markup, so
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from clipkit_web.form import Form
+
 _STATIC = Path(__file__).parent / "static"
 STYLE = (_STATIC / "style.css").read_text(encoding="utf-8")
 _SHARED = (_STATIC / "shared.js").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """The gallery as the other tabs know it: `show` gives what a form sets in the components `into`."""
+
+    show: Callable[[Form], Sequence[Any]]
+    into: Sequence[Any]
+
+    @property
+    def untouched(self) -> list[Any]:
+        """What leaves them as they are."""
+        return [gr.skip()] * len(self.into)
 
 
 def widget(

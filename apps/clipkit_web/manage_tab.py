@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import gradio as gr
 from clipkit.encoders import DEFAULT_MODEL
 from clipkit.errors import ClipkitError
 from clipkit.neighbours import STRENGTHS
-from clipkit_web.components import widget
+from clipkit_web.components import Gallery, widget
 from clipkit_web.doubles import Doubles
 from clipkit_web.figures import Figures
 from clipkit_web.form import Form
@@ -38,19 +38,16 @@ View = Callable[[str], dict[str, Any]]
 
 
 class ManageTab:
-    """The tab. `which` holds the name of the collection; `search` is called with a form to be shown, for the
-    components `into`."""
+    """The tab. `which` holds the name of the collection."""
 
-    def __init__(
-        self, site: Site, which: gr.Dropdown, search: Callable[[Form], Sequence[Any]], into: Sequence[Any]
-    ) -> None:
+    def __init__(self, site: Site, which: gr.Dropdown, gallery: Gallery) -> None:
         self._site = site
         self._which = which
-        self._search = search
+        self._gallery = gallery
         self.indexer, self.doubles, self.figures = Indexer(site), Doubles(site), Figures(site)
         with gr.Accordion("Collections", elem_id="ck-manage-collections"):
             self.list = widget("collections", {})
-        self.list.input(self._opened, None, [which, *into], **_QUIET)
+        self.list.input(self._opened, None, [which, *gallery.into], **_QUIET)
         with gr.Accordion("Index a folder", elem_id="ck-manage-index"):
             self.run = self._folders() if site.options.roots else None
             if self.run is None:
@@ -170,7 +167,10 @@ class ManageTab:
 
     def _opened(self, event: gr.EventData) -> list[Any]:
         name = str((event._data or {}).get("name") or "")
-        return [gr.Dropdown(choices=self._site.names(), value=name), *self._search(Form(collection=name))]
+        return [
+            gr.Dropdown(choices=self._site.names(), value=name),
+            *self._gallery.show(Form(collection=name)),
+        ]
 
     def _sorted_out(self, event: gr.EventData, which: str) -> dict[str, Any]:
         """Somebody hid a picture, kept one, or took that back."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -20,7 +20,7 @@ from pyarrow.parquet import read_table
 from clipkit import Collection, maps
 from clipkit.errors import ClipkitError, InvalidInput
 from clipkit.hiding import visible
-from clipkit_web.components import widget
+from clipkit_web.components import Gallery, widget
 from clipkit_web.form import LONGEST, Form, Weighted
 from clipkit_web.pictures import plotly_script
 from clipkit_web.site import Site
@@ -30,19 +30,16 @@ _DIGITS = 5  # of a place from -1 to 1: finer than a pixel, however near one loo
 
 
 class MapTab:
-    """The tab. `search` is called with a form to be shown, for the components `into`."""
+    """The tab. `which` holds the name of the collection."""
 
-    def __init__(
-        self, site: Site, which: gr.Dropdown, search: Callable[[Form], Sequence[Any]], into: Sequence[Any]
-    ) -> None:
+    def __init__(self, site: Site, which: gr.Dropdown, gallery: Gallery) -> None:
         self._site = site
-        self._search = search
-        self._skipped = [gr.skip()] * len(into)
+        self._gallery = gallery
         self._maps: OrderedDict[tuple[str, ...], dict[str, Any]] = OrderedDict()
         self._drawing = {method: threading.Lock() for method in ("pca", "umap")}
         self.map = widget("map", {}, calls=[self.draw])
         acting = {"show_progress": "hidden", "api_visibility": "private"}
-        self.map.input(self._acted, which, into, **acting)
+        self.map.input(self._acted, which, gallery.into, **acting)
 
     def shown(self, name: str) -> dict[str, Any]:
         """What the widget is to draw: it asks `draw` for it, once it is in sight."""
@@ -83,10 +80,10 @@ class MapTab:
                 form = Form(collection=collection.name, picked=self._site.pick(_ids(data.get("ids"))))
             else:
                 form = Form(collection=collection.name, item=(Weighted(str(data.get("id") or "")),))
-            return list(self._search(form))
+            return list(self._gallery.show(form))
         except ClipkitError as error:
             gr.Warning(str(error))
-            return self._skipped
+            return self._gallery.untouched
 
 
 def _state(collection: Collection) -> tuple[str, ...]:

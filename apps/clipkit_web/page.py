@@ -9,6 +9,7 @@ import gradio as gr
 from clipkit.errors import ClipkitError
 from clipkit_web import api
 from clipkit_web.albums_tab import AlbumsTab
+from clipkit_web.components import Gallery
 from clipkit_web.describe_tab import DescribeTab
 from clipkit_web.describer import Describer
 from clipkit_web.form import Form
@@ -52,15 +53,15 @@ def build(site: Site) -> gr.Blocks:
             def show(form: Form) -> list[Any]:
                 return [gr.Tabs(selected="search"), *search.opened(str(form))]
 
-            into = [tabs, *search.shown.all]
+            gallery = Gallery(show, [tabs, *search.shown.all])
             with gr.Tab("Albums", id="albums") as tab:
-                albums = AlbumsTab(site, which, show, into)
+                albums = AlbumsTab(site, which, gallery)
             with gr.Tab("Describe", id="describe"):
                 DescribeTab(describer, which)
             with gr.Tab("Map", id="map") as map_tab:
-                drawn = MapTab(site, which, show, into)
+                drawn = MapTab(site, which, gallery)
             with gr.Tab("Manage", id="manage") as last:
-                manage = ManageTab(site, which, show, into)
+                manage = ManageTab(site, which, gallery)
 
         def load(request: gr.Request) -> list[Any]:
             link = str(request.query_params or "")

@@ -10,6 +10,7 @@ from clipkit.cli import pictures
 from clipkit.cli.keeping import known_ids
 from clipkit.cli.output import note, one_line, plural, print_json, print_table
 from clipkit.cli.searching import (
+    Hybrid,
     K,
     KindChoice,
     MinScore,
@@ -46,10 +47,7 @@ def save(
     ] = None,
     kind: Annotated[KindChoice | None, typer.Option(help="Only pictures, or only texts.")] = None,
     min_score: MinScore = None,
-    hybrid: Annotated[
-        bool,
-        typer.Option("--hybrid", help="Look for the words in captions, names and your own columns, too."),
-    ] = False,
+    hybrid: Hybrid = False,
     replace: Annotated[bool, typer.Option("--replace", help="In place of an album of that name.")] = False,
 ) -> None:
     """Give a search a name. It is searched anew whenever the album is shown, and so fills itself.

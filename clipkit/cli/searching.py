@@ -34,6 +34,9 @@ MinScore = Annotated[
         help="Only hits with at least this score, -1 to 1; auto: with what stands out for this query.",
     ),
 ]
+Hybrid = Annotated[
+    bool, typer.Option("--hybrid", help="Look for the words in captions, names and your own columns, too.")
+]
 Show = Annotated[
     bool, typer.Option("--show", help="Show pictures as thumbnails, if this is a terminal that can.")
 ]
@@ -54,10 +57,7 @@ def search(
     k: K = 10,
     kind: Annotated[KindChoice | None, typer.Option(help="Only pictures, or only texts.")] = None,
     min_score: MinScore = None,
-    hybrid: Annotated[
-        bool,
-        typer.Option("--hybrid", help="Look for the words in captions, names and your own columns, too."),
-    ] = False,
+    hybrid: Hybrid = False,
     paths: Paths = False,
     print0: Print0 = False,
     show: Show = False,
