@@ -107,7 +107,10 @@ DOORS = {
         "encoders.weights",
     },
     "pandas": {"hits"},
-    "PIL": {"benchmark", "colours", "encoders.pixels", "exif", "explain", "images", "neighbours", "sketch", "testing"},
+    "PIL": {
+        *("benchmark", "colours", "encoders.pixels", "exif", "explain", "images", "neighbours", "sketch"),
+        "testing",
+    },
     "pillow_heif": {"images"},
     "platformdirs": {"places"},
     "plotly": {"cli"},
