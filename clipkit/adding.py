@@ -51,8 +51,9 @@ def add_images(
     read = read_ahead(jobs, partial(_read_image, encoder), ahead=ADD_BATCH)
     reports = []
     for batch in batched(read, ADD_BATCH):
-        vectors = encoder().encode_pixels([decoded.pixels for decoded in batch])
-        reports.append(_write(store, [decoded.row for decoded in batch], vectors, encoder()))
+        current = encoder()
+        vectors = current.encode_pixels([decoded.pixels for decoded in batch])
+        reports.append(_write(store, [decoded.row for decoded in batch], vectors, current))
     return _total(reports)
 
 
