@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Where bytecode is not kept, each of the many processes that the tests start compiles torch anew: 5 s.
 export PYTHONDONTWRITEBYTECODE :=
 # What the tests use beside a plain installation.
-EXTRAS := heif,pandas,learn,xmp,terminal,web,mcp
+EXTRAS := heif,pandas,learn,xmp,terminal,web,mcp,text,server,langchain,llama-index
 
 .PHONY: help check test demo clean
 

@@ -9,16 +9,19 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from clipkit.ahead import read_ahead
 from clipkit.columns import check_distinct, checked_ids, checked_metadata, strings
 from clipkit.encoder import Encoder, ImageInput, Vectors, batched
-from clipkit.errors import ImageError, InvalidInput
+from clipkit.errors import ImageError, InvalidInput, ServiceError
+from clipkit.filters import all_of, id_in
 from clipkit.folders import FoundFile, path_to_id, resolved
 from clipkit.images import MAX_PIXELS
 from clipkit.reports import AddReport
 from clipkit.schema import ItemRow
-from clipkit.stages import Decoded, Unreadable, decode_value, read_ahead, read_file
+from clipkit.stages import Decoded, Unreadable, decode_value, read_file
 from clipkit.store import Store
 
 ADD_BATCH = 1024  # items encoded and written together
@@ -48,8 +51,9 @@ def add_images(
     read = read_ahead(jobs, partial(_read_image, encoder), ahead=ADD_BATCH)
     reports = []
     for batch in batched(read, ADD_BATCH):
-        vectors = encoder().encode_pixels([decoded.pixels for decoded in batch])
-        reports.append(_write(store, [decoded.row for decoded in batch], vectors, encoder()))
+        current = encoder()
+        vectors = current.encode_pixels([decoded.pixels for decoded in batch])
+        reports.append(_write(store, [decoded.row for decoded in batch], vectors, current))
     return _total(reports)
 
 
@@ -66,15 +70,64 @@ def add_texts(
     given = checked_ids(ids, len(texts))
     values = checked_metadata(metadata, len(texts), store.own_fields())
     cut_before = encoder().texts_cut
-    reports = []
+    reports: list[AddReport] = []
     for batch in batched(zip(texts, given, values, strict=True), ADD_BATCH):
-        vectors = encoder().encode_texts([text for text, _, _ in batch])
         rows = [
             ItemRow(id=identity or uuid.uuid4().hex, kind="text", text=text, metadata=own)
             for text, identity, own in batch
         ]
+        done = len(_total(reports).ids)
+        try:
+            vectors = _text_vectors(store, encoder(), rows)
+        except ServiceError as error:
+            some = rows[: error.embedded]
+            if some:  # no text of them is asked for again
+                _write(store, some, _text_vectors(store, encoder(), some), encoder())
+            raise _stopped(error, done + len(some), len(texts)) from error
+        except InvalidInput as error:
+            position = None if error.position is None else done + error.position
+            raise InvalidInput(error.reason, position=position) from error
         reports.append(_write(store, rows, vectors, encoder()))
     return replace(_total(reports), cut=encoder().texts_cut - cut_before)
+
+
+def _text_vectors(store: Store, encoder: Encoder, rows: Sequence[ItemRow]) -> Vectors:
+    """The vectors of texts, (n, dim). What is stored already, by the same id, is not embedded again."""
+    there = _stored_texts(store, encoder, [row.id for row in rows])
+    texts = [row.text or "" for row in rows]
+    missing = [at for at, row in enumerate(rows) if (row.id, texts[at]) not in there]
+    try:
+        made = encoder.encode_texts([texts[at] for at in missing])
+    except ServiceError as error:
+        raise ServiceError(error.reason, embedded=[*missing, len(rows)][error.embedded]) from error
+    except InvalidInput as error:
+        position = None if error.position is None else missing[error.position]
+        raise InvalidInput(error.reason, position=position) from error
+    vectors = np.empty((len(rows), encoder.dim), np.float32)
+    vectors[missing] = made
+    for at in set(range(len(rows))).difference(missing):
+        vectors[at] = there[rows[at].id, texts[at]]
+    return vectors
+
+
+def _stored_texts(store: Store, encoder: Encoder, ids: Sequence[str]) -> dict[tuple[str, str], Any]:
+    """By id and text, the vectors by `encoder` of the texts that are stored under these ids."""
+    column = store.stamps.column_of(encoder)
+    if column is None:
+        return {}
+    stored = store.items.read(["id", "text", column], all_of("kind = 'text'", id_in(ids)))
+    stored = stored.filter(stored[column].is_valid())
+    flat = stored[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    keys = zip(stored["id"].to_pylist(), stored["text"].to_pylist(), strict=True)
+    return dict(zip(keys, flat.reshape(-1, encoder.dim), strict=True))
+
+
+def _stopped(error: ServiceError, stored: int, total: int) -> ServiceError:
+    return ServiceError(
+        f"{error.reason}\n  the first {stored} of {total} texts are stored. To go on, add the others; with "
+        "the same ids the same call goes on, and what is stored is not embedded again",
+        embedded=stored,
+    )
 
 
 def update(store: Store, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> int:

@@ -15,6 +15,7 @@ from itertools import chain
 
 import pyarrow as pa
 
+from clipkit.ahead import read_ahead
 from clipkit.describing import AT_ONCE, Described, describe, write_captions
 from clipkit.descriptions import (
     MAX_CAPTION_BYTES,
@@ -35,7 +36,7 @@ from clipkit.folders import (
     is_under,
 )
 from clipkit.pipeline import Run
-from clipkit.stages import Changes, Unreadable, differing, read_ahead
+from clipkit.stages import Changes, Unreadable, differing
 from clipkit.store import Store
 
 _FILES_AHEAD = 256  # caption files read, or being read, beyond those that are written
@@ -99,7 +100,8 @@ def carry_out(plan: Plan, run: Run, walk: Walk) -> None:
             run.writer.skip(part)
         run.store.write_sources([file])
         run.meter.step(1, bool(broken))
-    _drop_unspoken(run.store, plan.folders, {file.id for file in walk.files}, spoken)
+    if plan.folders:
+        _drop_unspoken(run.store, plan.folders, {file.id for file in walk.files}, spoken)
     run.store.sources.delete_ids(plan.gone)
 
 

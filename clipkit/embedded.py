@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 
+from clipkit.ahead import read_ahead
 from clipkit.encoder import Encoder, Pixels, Vectors
 from clipkit.errors import ImageError, InvalidInput, MissingExtra
 from clipkit.images import open_image
 from clipkit.labelled import Labelled, Row, Truth
 from clipkit.reports import Failure, Progress
-from clipkit.stages import read_ahead
 
 _BATCH = 64  # pictures handed to the encoder at once; it splits them further as it likes
 

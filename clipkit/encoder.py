@@ -60,9 +60,11 @@ class Encoder(Protocol):
 
     `name` is the spec that `load_encoder` takes to make it again, `dim` the length of a row, `modalities`
     the inputs it takes, a subset of {"text", "image"}. Two encoders of equal `fingerprint` give the same
-    rows: it covers the weights, the architecture and the preprocessing, with `upright` (whether the EXIF
-    orientation is followed). `image_size` is the longer edge in pixels that `preprocess` reduces to, so that
-    a decoder need not produce much more.
+    rows, but for what a device and its precision round: it covers the weights, the architecture and the
+    preprocessing, with `upright` (whether the EXIF orientation is followed). `image_size` is the longer edge
+    in pixels that `preprocess` reduces to, so that a decoder need not produce much more. `encode_texts` is
+    for what is stored, `encode_queries` for what it is searched by: the same, but for models that were
+    trained to tell the two apart.
     """
 
     @property
@@ -81,6 +83,7 @@ class Encoder(Protocol):
     def texts_cut(self) -> int: ...
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors: ...
+    def encode_queries(self, texts: Sequence[str]) -> Vectors: ...
     def encode_images(self, images: Sequence[ImageInput]) -> Vectors: ...
     def preprocess(self, image: Image) -> Pixels: ...
     def encode_pixels(self, pixels: Sequence[Pixels]) -> Vectors: ...
@@ -91,6 +94,13 @@ class PlaceEncoder(Encoder, Protocol):
     """An Encoder that can tell the places of a picture; for some models it raises PlacesUnavailable."""
 
     def encode_places(self, image: ImageInput) -> Places: ...
+
+
+@runtime_checkable
+class TokenCounter(Encoder, Protocol):
+    """An Encoder that can tell how many tokens texts have, uncut, with those that mark start and end."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
 
 
 class BaseEncoder(ABC):
@@ -107,6 +117,11 @@ class BaseEncoder(ABC):
     batch_size: int = 32
     upright: bool = True
     texts_cut: int = 0
+
+    @property
+    def lanes(self) -> int:
+        """How many batches `encode_pixels` and `encode_texts` have in hand at once, if they get so many."""
+        return 1
 
     @abstractmethod
     def _text_batch(self, texts: list[str]) -> NDArray[Any]:
@@ -130,12 +145,33 @@ class BaseEncoder(ABC):
         Texts beyond the context length are cut, counted in `texts_cut`, and named by a TextCutWarning.
         Raises InvalidInput, with its position, for an input that is not a string or not valid Unicode.
         """
+        return self._embed(texts, self._text_batch, self._overlong)
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Embeddings of `texts` as searches for what `encode_texts` embeds; all else is as there."""
+        return self.encode_texts(texts)
+
+    def _embed(
+        self,
+        texts: Sequence[str],
+        encode: Callable[[list[str]], NDArray[Any]],
+        overlong: Callable[[list[str]], list[int]],
+    ) -> Vectors:
         self._require("text")
         if isinstance(texts, str):
             raise InvalidInput(f"encode_texts takes a list of strings, not one string: [{texts!r}]")
-        checked = [_checked_text(text, position) for position, text in enumerate(texts)]
-        self._note_cut(self._overlong(checked), len(checked))
-        return self._rows(checked, self._text_batch)
+        checked = checked_texts(texts)
+        self._note_cut(overlong(checked), len(checked))
+        if len(checked) <= self.batch_size:
+            return self._rows(checked, encode)
+        order = sorted(range(len(checked)), key=lambda i: len(checked[i]))  # like with like
+        rows = np.empty((len(checked), self.dim), np.float32)
+        try:
+            rows[order] = self._rows((checked[i] for i in order), encode)
+        except InvalidInput as error:
+            at = error.position
+            raise InvalidInput(error.reason, position=None if at is None else order[at]) from error
+        return rows
 
     def encode_images(self, images: Sequence[ImageInput]) -> Vectors:
         """Embeddings of `images`: (n, dim) float32 unit rows in input order.
@@ -164,7 +200,7 @@ class BaseEncoder(ABC):
         return self._places(self._opened(image))
 
     def _places(self, image: Image) -> Places:  # noqa: ARG002 - what overrides this needs it
-        """The places of an upright RGB picture. A backend that has them overrides this."""
+        """The places of an upright RGB picture. A backend that has them has its own."""
         raise PlacesUnavailable(f"{self.name} embeds pictures as wholes and tells no places of them")
 
     def _opened(self, image: ImageInput, position: int | None = None) -> Image:
@@ -179,10 +215,17 @@ class BaseEncoder(ABC):
     def _rows(self, inputs: Iterable[T], encode: Callable[[list[T]], NDArray[Any]]) -> Vectors:
         rows = [np.empty((0, self.dim), np.float32)]
         done = 0
-        for batch in batched(inputs, self.batch_size):
-            rows.append(unit_rows(encode(batch), len(batch), self.dim, first=done))
+        for batch, raw in self._encoded(batched(inputs, self.batch_size), encode):
+            rows.append(unit_rows(raw, len(batch), self.dim, first=done))
             done += len(batch)
         return np.concatenate(rows)
+
+    def _encoded(
+        self, batches: Iterable[list[T]], encode: Callable[[list[T]], NDArray[Any]]
+    ) -> Iterator[tuple[list[T], NDArray[Any]]]:
+        """Each batch with what `encode` makes of it, in order; a backend with several lanes has its own."""
+        for batch in batches:
+            yield batch, encode(batch)
 
     def _require(self, modality: str) -> None:
         if modality not in self.modalities:
@@ -198,8 +241,22 @@ class BaseEncoder(ABC):
             f"{len(positions)} of {total} texts are longer than the context of {self.name} and were cut: "
             f"positions {shown}",
             TextCutWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
+
+
+class TextEncoder(BaseEncoder):
+    """The shared half of encoders that know no pictures."""
+
+    modalities = frozenset({"text"})
+
+    def preprocess(self, image: Image) -> Pixels:  # noqa: ARG002 - there is nothing to do with it
+        """Raises InvalidInput, as every method that takes pictures does."""
+        self._require("image")
+        raise AssertionError(f"{self.name} is a text encoder")
+
+    def _pixel_batch(self, pixels: list[Pixels]) -> NDArray[Any]:  # noqa: ARG002
+        raise AssertionError(f"{self.name} is a text encoder")
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -236,6 +293,11 @@ def unit_places(raw: NDArray[Any]) -> NDArray[np.float32]:
     if not np.isfinite(norms).all():
         raise InvalidInput("the embedding of a place is not finite: try the precision fp32")
     return np.asarray(raw / np.where(norms == 0.0, 1.0, norms), np.float32)
+
+
+def checked_texts(texts: Iterable[object]) -> list[str]:
+    """`texts` as they are. Raises InvalidInput, with its position, for what is no string of valid Unicode."""
+    return [_checked_text(text, position) for position, text in enumerate(texts)]
 
 
 def _checked_text(text: object, position: int) -> str:

@@ -11,6 +11,7 @@
     │   ├── UnknownModel        LookupError        no model goes by that name
     │   ├── ModelUnavailable    OSError            it exists, but neither the cache nor the network has it
     │   ├── WeightsError        ValueError         its files are damaged or do not fit its architecture
+    │   ├── ServiceError        OSError            a service that embeds refused, failed, or answered nonsense
     │   └── PlacesUnavailable   NotImplementedError  it tells pictures as wholes only, no heat map
     └── CollectionError
         ├── CollectionNotFound  FileNotFoundError
@@ -99,6 +100,21 @@ class ModelUnavailable(ModelError, OSError):
 
 class WeightsError(ModelError, ValueError):
     """A model's files are damaged, or do not fit its architecture."""
+
+
+class ServiceError(ModelError, OSError):
+    """A service that embeds refused, failed, or answered nonsense.
+
+    `embedded` is the number of inputs, from the first, that need not be given to it again.
+    """
+
+    def __init__(self, message: str, *, embedded: int = 0) -> None:
+        super().__init__(message)
+        self.reason = message
+        self.embedded = embedded
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class PlacesUnavailable(ModelError, NotImplementedError):

@@ -158,7 +158,7 @@ class _Classified:
         for query, classes in wanted.items():
             if present.isdisjoint(classes):
                 raise InvalidInput(f"no picture that can be read is right for the query {query!r}")
-        texts, right = self.encoder.encode_texts(list(wanted)), list(wanted.values())
+        texts, right = self.encoder.encode_queries(list(wanted)), list(wanted.values())
         found = measures.precision(texts, self.images, labels=self.labels, wanted=right, k=k, seed=self.seed)
         return replace(found, name=f"{what} {found.name}")
 
@@ -172,7 +172,7 @@ def _of_captions(embedded: Embedded, encoder: Encoder, seed: int) -> tuple[Measu
     ]
     if not pairs:
         raise InvalidInput("no picture that can be read has a caption")
-    return measures.retrieval(embedded.vectors, encoder.encode_texts(list(rows)), pairs, seed=seed)
+    return measures.retrieval(embedded.vectors, encoder.encode_queries(list(rows)), pairs, seed=seed)
 
 
 # --- queries

@@ -182,7 +182,7 @@ def _words(
         return {}
     score = _score(query, rows, item)
     found: dict[int, list[Word]] = {}
-    vectors = encoder.encode_texts([rest for _, _, rest in left_out])
+    vectors = encoder.encode_queries([rest for _, _, rest in left_out])
     for (at, word, _), vector in zip(left_out, vectors, strict=True):
         changed = rows.copy()
         changed[at] = vector

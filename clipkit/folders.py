@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
+from operator import attrgetter
 from urllib.parse import quote, unquote_to_bytes
 
 from clipkit.errors import InvalidInput
@@ -119,7 +121,7 @@ def walk(roots: Sequence[str | os.PathLike[str]], selection: Selection | None = 
         if os.path.isdir(root):
             _walk_folder(root, chosen, found, entered)
         elif root in found.roots or path_to_id(root) not in {f.id for f in found.files + found.archives}:
-            _take(root, found)
+            _take(root, partial(os.stat, root), found)
             if chosen.captions and found.files and found.files[-1].path == root:
                 _take_captions(os.path.dirname(root), _names_beside(root), found.files[-1:], found)
     return found
@@ -134,34 +136,35 @@ def _walk_folder(root: str, selection: Selection, found: Walk, entered: set[str]
         entered.add(real)
         try:
             with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(listing, key=attrgetter("name"))
         except OSError as error:
             found.unreadable.append((path_to_id(folder), f"folder cannot be listed: {error.strerror}"))
             continue
         folders: list[tuple[str, str]] = []
         before, names = len(found.files), []
+        above = folder[len(root) :].lstrip("/")
         for entry in entries:
-            below_root = entry.path[len(root) :].lstrip("/")
+            name = entry.name
+            below_root = f"{above}/{name}" if above else name
             if not _is_folder(entry):
-                if selection.takes(entry.name, below_root):
-                    _take(entry.path, found)
-                elif not selection.leaves_out(entry.name, below_root):
-                    names.append(entry.name)
-            elif not selection.leaves_out(entry.name, below_root):
-                inside = (
-                    os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
-                )
+                if selection.takes(name, below_root):
+                    _take(entry.path, entry.stat, found)
+                elif not selection.leaves_out(name, below_root):
+                    names.append(name)
+            elif not selection.leaves_out(name, below_root):
+                inside = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, name)
                 if not entry.is_symlink() or _leads_out(inside, found.roots):
                     folders.append((entry.path, inside))
-        if selection.captions:
+        if selection.captions and names:
             _take_captions(folder, names, found.files[before:], found)
         pending.extend(reversed(folders))
 
 
-def _take(path: str, found: Walk) -> None:
-    identity = path_to_id(path)
+def _take(path: str, look: Callable[[], os.stat_result], found: Walk) -> None:
+    """Add a file, of which `look` gives the status; its path is absolute and has no detours."""
+    identity = _id_of_clean(path)
     try:
-        status = os.stat(path)
+        status = look()
     except OSError as error:
         missing = os.path.islink(path) and isinstance(error, FileNotFoundError)
         reason = "is a link to a missing file" if missing else f"cannot be found: {error.strerror}"
@@ -171,7 +174,8 @@ def _take(path: str, found: Walk) -> None:
         found.unreadable.append((identity, "is not a regular file"))
         return
     file = FoundFile(identity, status.st_size, status.st_mtime_ns)
-    (found.archives if _suffix(path) in ARCHIVE_SUFFIXES else found.files).append(file)
+    name = path[path.rfind("/") + 1 :]
+    (found.archives if _suffix(name) in ARCHIVE_SUFFIXES else found.files).append(file)
 
 
 def _take_captions(folder: str, names: Sequence[str], pictures: Sequence[FoundFile], found: Walk) -> None:
@@ -207,7 +211,12 @@ def _regular(path: str) -> list[FoundFile]:
         return []
     if not stat.S_ISREG(status.st_mode):
         return []
-    return [FoundFile(path_to_id(path), status.st_size, status.st_mtime_ns)]
+    return [FoundFile(_id_of_clean(path), status.st_size, status.st_mtime_ns)]
+
+
+def _id_of_clean(path: str) -> str:
+    """`path_to_id` of a path that is absolute and has no detours; for most, nothing has to be looked at."""
+    return path if path.isascii() else path_to_id(path)
 
 
 def _names_beside(path: str) -> list[str]:
@@ -223,7 +232,9 @@ def _names_beside(path: str) -> list[str]:
 
 
 def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
+    """That of os.path.splitext, in lower case, in a third of its time: it is asked for each file."""
+    stem, _, suffix = name.rpartition(".")
+    return f".{suffix}".lower() if stem.strip(".") else ""
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -78,6 +78,8 @@ _TURNS = {  # EXIF orientation: what turns the stored picture upright
 }
 _LIBRAW_FLIPS = {3: 3, 5: 8, 6: 6}  # LibRaw's own code for an orientation: EXIF's
 
+_FULL_SIZE = "clipkit full size"  # in a reduced picture's `info`
+
 _one_at_a_time = threading.Lock()
 
 
@@ -106,8 +108,17 @@ class _Wish:
     max_pixels: int
 
     def factor(self, image: Image.Image) -> int:
-        """By how much it can shrink while its shorter edge keeps 2 * reduce_to pixels."""
+        """By how much it can be averaged down while its shorter edge keeps 2 * reduce_to pixels."""
         return max(1, min(image.size) // (2 * self.reduce_to)) if self.reduce_to > 0 else 1
+
+    @property
+    def decoded_edge(self) -> int:
+        """The shorter edge, in pixels, that a JPEG is decoded to at least.
+
+        So 12 megapixels can be decoded to an eighth, and rows stay those of full size (cosine 0.9999 for most
+        pictures, least 0.9987 of 216; tests/bench/fidelity.py).
+        """
+        return -(-self.reduce_to * 7 // 5)
 
     def check(self, width: int, height: int) -> None:
         if width * height > self.max_pixels:
@@ -126,10 +137,11 @@ def read_picture(
 ) -> Picture:
     """The picture in a file (a path, its bytes, or a stream, which stays open), with its header's facts.
 
-    With `reduce_to`, a large picture may come out smaller, as long as its shorter edge keeps twice as many
-    pixels; 0 asks for full size. `upright=False` leaves out the EXIF orientation: pixels then lie as
-    `PIL.Image.open` gives them (which turns TIFF and HEIF by itself). Raises ImageError for a file that is
-    no whole image or has over `max_pixels`, MissingExtra for HEIF or RAW without their packages.
+    With `reduce_to`, a large picture may come out smaller, as long as its shorter edge keeps 1.4 times as
+    many pixels (JPEG) or twice as many; 0 asks for full size. `full_size` tells what a reduced one was.
+    `upright=False` leaves out the EXIF orientation: pixels then lie as `PIL.Image.open` gives them (which
+    turns TIFF and HEIF by itself). Raises ImageError for a file that is no whole image or has over
+    `max_pixels`, MissingExtra for HEIF or RAW without their packages.
     """
     wish = _Wish(upright, reduce_to, max_pixels)
     with _as_image_errors(), ExitStack() as stack:
@@ -162,7 +174,22 @@ def open_image(
     with _as_image_errors():
         wish.check(*source.size)
         source.load()
-        return wish.turned(rgb(source, factor=wish.factor(source)), orientation_of(source))
+        pixels = wish.turned(rgb(source, factor=wish.factor(source)), orientation_of(source))
+        return _noted(pixels, *source.size)
+
+
+def full_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height in pixels of the picture that `image` is, before it was reduced.
+
+    An edge that is no multiple of the reduction comes out rounded, so `image.size` has not quite its shape.
+    """
+    width, height = image.info.get(_FULL_SIZE, image.size)
+    return width, height
+
+
+def enough_for(edge: int) -> int:
+    """The least `reduce_to` with which the shorter edge of a large picture keeps `edge` pixels."""
+    return -(-edge * 5 // 7)
 
 
 def thumbnail(image: Image.Image, *, edge: int = THUMBNAIL_EDGE, quality: int = THUMBNAIL_QUALITY) -> bytes:
@@ -287,8 +314,8 @@ def _decoded(image: ImageFile.ImageFile, wish: _Wish) -> Picture:
     width, height = image.size
     wish.check(width, height)
     with _one_at_a_time if width * height > _BIG_PIXELS else nullcontext():
-        if isinstance(image, JpegImageFile) and wish.factor(image) > 1:
-            image.draft(None, (2 * wish.reduce_to, 2 * wish.reduce_to))  # decodes to 1/2, 1/4 or 1/8
+        if isinstance(image, JpegImageFile) and wish.reduce_to > 0:
+            image.draft(None, (wish.decoded_edge, wish.decoded_edge))  # decodes to 1/2, 1/4 or 1/8, or not
         _make_room(image, wish)
         image.load()
         facts = facts_of(image)
@@ -307,7 +334,25 @@ def _make_room(image: ImageFile.ImageFile, wish: _Wish) -> None:
 def _picture(pixels: Image.Image, width: int, height: int, facts: Facts) -> Picture:
     if facts.orientation >= 5:
         width, height = height, width
-    return Picture(pixels, width, height, facts.taken_at, facts.camera, facts.latitude, facts.longitude)
+    return Picture(
+        _noted(pixels, width, height),
+        width,
+        height,
+        facts.taken_at,
+        facts.camera,
+        facts.latitude,
+        facts.longitude,
+    )
+
+
+def _noted(pixels: Image.Image, width: int, height: int) -> Image.Image:
+    """The picture with its full size, given upright or lying, in its `info` if it is that one reduced."""
+    if (pixels.width - pixels.height) * (width - height) < 0:
+        width, height = height, width
+    alike = abs(pixels.width * height - pixels.height * width) <= max(width, height)  # rounded by a pixel
+    if alike and pixels.size != (width, height):
+        pixels.info[_FULL_SIZE] = (width, height)
+    return pixels
 
 
 def _read_raw(file: BinaryIO, wish: _Wish) -> Picture:

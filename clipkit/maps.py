@@ -129,11 +129,12 @@ def project(
     return found
 
 
-def principal_axes(pages: Iterable[Vectors], dim: int, number: int) -> Axes:
+def principal_axes(pages: Iterable[Vectors], dim: int, number: int, *, centred: bool = True) -> Axes:
     """Up to `number` principal directions of the rows of all pages, each (n, dim).
 
-    They are eigenvectors of the covariance matrix, which is summed up page by page in float64: so memory
-    does not grow with the number of rows. They are the right singular vectors of the centred rows.
+    Unless `centred`, those around the origin, which keep the products of rows best. They are eigenvectors of
+    the covariance matrix, which is summed up page by page in float64: so memory does not grow with the number
+    of rows. They are the right singular vectors of the centred rows.
     """
     count, total, squares = 0, np.zeros(dim), np.zeros((dim, dim))
     for page in pages:
@@ -141,7 +142,7 @@ def principal_axes(pages: Iterable[Vectors], dim: int, number: int) -> Axes:
         count += len(rows)
         total += rows.sum(axis=0)
         squares += rows.T @ rows
-    mean = total / max(count, 1)
+    mean = total / max(count, 1) if centred else np.zeros(dim)
     variances, directions = np.linalg.eigh(squares / max(count, 1) - np.outer(mean, mean))  # ascending
     variances, directions = variances[: -number - 1 : -1], directions[:, : -number - 1 : -1]
     whole = float(np.trace(squares)) / max(count, 1) - float(mean @ mean)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from clipkit.encoder import Encoder
 from clipkit.encoders import Load
+from clipkit.query import Query
 from clipkit.store import Store
 
 
@@ -23,6 +24,7 @@ class Model:
         self._store = store
         self._load = load
         self._encoder = encoder
+        self._texts: Encoder | None = None
         self._follows = follows
         self._loading = threading.Lock()
 
@@ -40,10 +42,24 @@ class Model:
             self._encoder = stamp.checked(encoder, self._store.name)
             return self._encoder
 
-    def for_search(self) -> Encoder:
-        """An encoder whose vectors the collection has. Raises CollectionMismatch as `current`."""
+    def for_search(self, query: Query) -> Encoder:
+        """An encoder for this query, whose vectors the collection has. Raises CollectionMismatch.
+
+        As long as no picture is asked for, the text side alone will do, where it can be had sooner.
+        """
         encoder = self._encoder
-        return self.current() if encoder is None or self._follows else self._store.known(encoder)
+        if encoder is not None and not self._follows:
+            return self._store.known(encoder)
+        if encoder is None and all(part.what != "image" for part in query.parts):
+            return self._text_side() or self.current()
+        return self.current()
+
+    def _text_side(self) -> Encoder | None:
+        stamp = self._store.stamp
+        with self._loading:
+            if self._texts is None or not stamp.fits(self._texts):
+                self._texts = self._load.texts(stamp.encoder, upright=stamp.upright)
+            return self._texts if self._texts is not None and stamp.fits(self._texts) else None
 
     def another(self, encoder: str | Encoder) -> Encoder:
         """`encoder`, or what it names: loaded for the same device, and for pictures turned as the others."""

@@ -5,24 +5,26 @@ What waits between the stages is bounded, so memory does not grow with the folde
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from clipkit.ahead import read_ahead
 from clipkit.archives import Archive
 from clipkit.encoder import Encoder
 from clipkit.errors import InvalidInput
 from clipkit.filters import all_of
 from clipkit.folders import FoundFile
 from clipkit.reports import Progress
-from clipkit.stages import Copy, Decoded, KnownHashes, Unreadable, read_ahead, read_file, read_member
+from clipkit.stages import Copy, Decoded, KnownHashes, Unreadable, read_file, read_member
 from clipkit.store import Store
 from clipkit.writing import Writer
 
-ENCODE_BATCH = 64  # pictures handed to the encoder at once; it splits them further as it likes
-READ_AHEAD = 2 * ENCODE_BATCH  # files read, or being read, beyond those that are encoded
+ENCODE_BATCH = 64  # pictures handed to the encoder at once, or more; it splits them further as it likes
+READ_AHEAD = max(2 * ENCODE_BATCH, 32 * (os.cpu_count() or 1))  # files read beyond those that are encoded
 
 T = TypeVar("T")
 
@@ -98,12 +100,17 @@ class Run:
                     case Unreadable():
                         self.writer.skip(result)
                         skipped = 1
-                if len(waiting) == ENCODE_BATCH:
+                if len(waiting) >= ENCODE_BATCH and len(waiting) >= self._appetite():
                     skipped += self._encode(waiting)
                     waiting = []
                 self.meter.step(1, skipped)
         if waiting and (skipped := self._encode(waiting)):
             self.meter.step(0, skipped)
+
+    def _appetite(self) -> int:
+        """How many pictures keep all lanes of the encoder busy."""
+        encoder = self.encoder()
+        return getattr(encoder, "lanes", 1) * getattr(encoder, "batch_size", 1)
 
     def _encode(self, decoded: list[Decoded]) -> int:
         """How many of the pictures the encoder could not take; they are skipped, and the others written."""

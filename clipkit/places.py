@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 from clipkit.errors import InvalidInput
 
@@ -22,3 +23,16 @@ def database_uri(db: str | os.PathLike[str] | None = None) -> str:
             f"{place!r} cannot hold collections: LanceDB takes a path in UTF-8, without control characters"
         )
     return place if "://" in place else os.path.abspath(os.path.expanduser(place))
+
+
+def cache_folder() -> Path:
+    """Where clipkit keeps what it can make again: $CLIPKIT_CACHE, or else the platform's cache folder for it.
+
+    Nothing is created.
+    """
+    place = os.environ.get("CLIPKIT_CACHE")
+    if place:
+        return Path(place).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("clipkit")

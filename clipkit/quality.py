@@ -124,7 +124,7 @@ def _asked(collection: Collection, most: int) -> list[_Asked]:
     asked = [each for each in asked if each.ids]
     if all(each.kind != "text" for each in asked) and "text" in collection.encoder.modalities:
         texts = PHRASES[:most]
-        asked.append(_Asked("text", collection.encoder.encode_texts(texts), [""] * len(texts)))
+        asked.append(_Asked("text", collection.encoder.encode_queries(texts), [""] * len(texts)))
     return asked
 
 

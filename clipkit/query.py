@@ -156,7 +156,7 @@ class Query:
         """
         rows = np.empty((len(self.parts), encoder.dim), np.float64)
         for what, embed in (
-            ("text", encoder.encode_texts),
+            ("text", encoder.encode_queries),
             ("image", lambda images: encoder.encode_images([expanded(image) for image in images])),
             ("vector", lambda vectors: _given(vectors, encoder.dim)),
             ("id", stored),

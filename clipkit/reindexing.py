@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from clipkit.ahead import read_ahead
 from clipkit.comparison import COMPARED, compare_models
 from clipkit.encoder import Encoder, Pixels, Vectors, batched
+from clipkit.encoders.reduced import Reduced
 from clipkit.errors import CollectionMismatch, ImageError, InvalidInput
 from clipkit.filters import all_of, id_in
 from clipkit.folders import file_of
 from clipkit.images import MAX_PIXELS, open_image
 from clipkit.reports import Failure, Progress, ReindexReport
-from clipkit.stages import original, read_ahead, size_needed
+from clipkit.stages import original, size_needed
 from clipkit.stamps import Stamp
 from clipkit.store import Store
 
@@ -65,6 +67,8 @@ def reindex(
     _check_modalities(store, encoder)
     column = _column_for(store, encoder)
     filling = Filling(store, encoder, column, max_pixels or MAX_PIXELS, progress)
+    if isinstance(encoder, Reduced):
+        filling.shorten(encoder)
     filling.run()
     compared = None
     if column != before.current:
@@ -182,6 +186,22 @@ class Filling:
                 self._embed(left)
             finally:
                 self._commit()
+
+    def shorten(self, encoder: Reduced) -> None:
+        """Make what vectors can be made of stored ones, which need no picture and no model."""
+        whole = self._store.stamps.column_of(encoder.whole)
+        if whole is None:
+            return
+        left = self._store.lacking(f"{whole} IS NOT NULL", column=self._column)
+        for done, page in enumerate(batched(left, PAGE), 1):
+            rows = self._store.items.read(["id", whole], all_of(id_in(page), f"{whole} IS NOT NULL"))
+            vectors = rows[whole].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            short = encoder.shortened(vectors.reshape(rows.num_rows, encoder.whole.dim))
+            made = pa.FixedSizeListArray.from_arrays(pa.array(short.reshape(-1)), encoder.dim)
+            self.embedded += self._store.items.update(
+                rows.append_column(self._column, made), unless_changed=[whole]
+            )
+            self._progress(Progress(min(done * PAGE, len(left)), len(left), 0))
 
     def _embed(self, ids: list[str]) -> None:
         prepare = partial(_prepared, self._store, self._encoder, self._max_pixels)

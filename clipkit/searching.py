@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,11 @@ class Request:
     hybrid: bool = False
 
 
-def search(store: Store, backgrounds: Backgrounds, encoder: Callable[[], Encoder], request: Request) -> Hits:
+Find: TypeAlias = Callable[[Query], Encoder]
+"""What gives the encoder for a query."""
+
+
+def search(store: Store, backgrounds: Backgrounds, encoder: Find, request: Request) -> Hits:
     """The hits of `Collection.search`. `encoder` is called only if the request is sound."""
     query = parsed_query(request.query)
     wanted = at_least_1(request.k, "k, the number of hits wanted,")
@@ -49,7 +53,7 @@ def search(store: Store, backgrounds: Backgrounds, encoder: Callable[[], Encoder
     named = _named(query)
     others = f"NOT ({id_in(named)})" if named else None
     condition = all_of(kind_is(request.kind), store.checked(request.where), others)
-    vectors, vector = _resolved(store, query, encoder())
+    vectors, vector = _resolved(store, query, encoder(query))
     known = backgrounds.of(vectors)
     cutoffs = known.cutoffs(vector, request.kind, named) if auto else {}
     scales = {} if request.kind else known.scales(vector, named)
@@ -71,12 +75,10 @@ def search(store: Store, backgrounds: Backgrounds, encoder: Callable[[], Encoder
     return from_rows(rows.slice(0, min(wanted, rows.num_rows)), store.read_thumbnails, cutoffs)
 
 
-def cutoffs(
-    store: Store, backgrounds: Backgrounds, encoder: Callable[[], Encoder], query: str | Query
-) -> dict[Kind, float]:
+def cutoffs(store: Store, backgrounds: Backgrounds, encoder: Find, query: str | Query) -> dict[Kind, float]:
     """What `Collection.cutoffs` gives."""
     parsed = parsed_query(query)
-    vectors, vector = _resolved(store, parsed, encoder())
+    vectors, vector = _resolved(store, parsed, encoder(parsed))
     return backgrounds.of(vectors).cutoffs(vector, None, _named(parsed))
 
 

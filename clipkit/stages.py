@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +23,15 @@ from clipkit.archives import Member
 from clipkit.encoder import Encoder, ImageInput, Pixels
 from clipkit.errors import ImageError, MissingExtra
 from clipkit.folders import FoundFile, Walk, id_to_path, member_of
-from clipkit.images import MAX_PIXELS, THUMBNAIL_EDGE, Picture, open_image, read_picture, thumbnail
+from clipkit.images import (
+    MAX_PIXELS,
+    THUMBNAIL_EDGE,
+    Picture,
+    enough_for,
+    open_image,
+    read_picture,
+    thumbnail,
+)
 from clipkit.schema import BUILTIN_COLUMNS, ItemRow
 from clipkit.stamps import is_vector_column
 
@@ -35,8 +41,6 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 1 << 30  # beyond every camera; bounds what one file can take of memory
 
 Mask: TypeAlias = NDArray[np.bool_]
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +264,7 @@ def decode_value(image: ImageInput, identity: str, encoder: Encoder, position: i
 
 def size_needed(encoder: Encoder) -> int:
     """The `reduce_to` that leaves enough of a picture for the encoder and for a thumbnail."""
-    return max(encoder.image_size, THUMBNAIL_EDGE // 2)
+    return max(encoder.image_size, enough_for(THUMBNAIL_EDGE))
 
 
 def picture_row(picture: Picture, identity: str) -> ItemRow:
@@ -276,21 +280,6 @@ def picture_row(picture: Picture, identity: str) -> ItemRow:
         camera=picture.camera,
         thumbnail=thumbnail(picture.image),
     )
-
-
-def read_ahead(inputs: Iterable[T], read: Callable[[T], R], ahead: int) -> Generator[R, None, None]:
-    """The results of `read` in input order, computed in threads, up to `ahead` inputs in advance."""
-    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="clipkit-read")
-    try:
-        waiting: deque[Future[R]] = deque()
-        for value in inputs:
-            waiting.append(pool.submit(read, value))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def reuse(copies: Sequence[Copy], sources: pa.Table, missing: set[str]) -> Reused:

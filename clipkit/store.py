@@ -91,7 +91,10 @@ class Store:
     @property
     def stamps(self) -> Stamps:
         """The vector columns as they are at this moment. Raises CollectionMismatch for no table of ours."""
-        return Stamps.of(self.items.schema, f"{self.name!r} in {self.uri}")
+        return self._stamps_of(self.items.schema)
+
+    def _stamps_of(self, schema: pa.Schema) -> Stamps:
+        return Stamps.of(schema, f"{self.name!r} in {self.uri}")
 
     @property
     def stamp(self) -> Stamp:
@@ -105,9 +108,11 @@ class Store:
 
     def vectors_in(self, column: str) -> VectorColumn:
         """The vectors in one column. Of all vectors, only the current ones have their index looked after."""
+        return self._vectors_in(column, self.stamps.current)
+
+    def _vectors_in(self, column: str, current: str) -> VectorColumn:
         vectors = self._columns.get(column) or VectorColumn(self.items, column)
         self._columns[column] = vectors
-        current = self.stamps.current
         for name, known in self._columns.items():
             if name == current:
                 self.items.indexes[name] = known.index
@@ -117,8 +122,11 @@ class Store:
 
     def vectors_by(self, encoder: Encoder) -> VectorColumn:
         """The vectors that `encoder` made, current or not. Raises CollectionMismatch if there are none."""
-        column = self.stamps.column_of(self.known(encoder))
-        return self.vectors_in(column or FIRST)
+        stamps = self.stamps  # once: each look is one at the disk
+        column = stamps.column_of(encoder)
+        if column is None:
+            stamps.stamp.checked(encoder, self.name)
+        return self._vectors_in(column or FIRST, stamps.current)
 
     def known(self, encoder: Encoder) -> Encoder:
         """`encoder`, if there are vectors of it, be they current or not. Raises CollectionMismatch."""
@@ -210,8 +218,9 @@ class Store:
 
     def columns(self) -> list[str]:
         """The columns of an item as users see them: of the vectors only the current ones, as `vector`."""
-        stamps = self.stamps
-        names = [name for name in self.items.schema.names if name not in stamps.others]
+        schema = self.items.schema
+        stamps = self._stamps_of(schema)
+        names = [name for name in schema.names if name not in stamps.others]
         return [FIRST if name == stamps.current else name for name in names]
 
     def _on_disk(self, columns: Sequence[str]) -> list[str]:

@@ -166,7 +166,7 @@ def _drawn(store: Store, encoder: Callable[[], Encoder], sample: int, texts: Seq
     queries = {kind: vectors[places] for kind, places in held.items() if len(places) >= FEW}
     stored = frozenset(queries)
     if texts or ("text" not in queries and "text" in encoder().modalities):
-        queries["text"] = encoder().encode_texts(texts or PHRASES)
+        queries["text"] = encoder().encode_queries(texts or PHRASES)
         stored -= {"text"}
     rest = np.delete(vectors, np.concatenate(list(held.values())), axis=0)
     return _Draw(rest[:sample], queries, stored)

@@ -75,6 +75,15 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What can be made again lies in the test's own folder, and no command leaves a resident behind."""
+    cache = tmp_path / "clipkit-cache"
+    monkeypatch.setenv("CLIPKIT_CACHE", str(cache))
+    monkeypatch.setenv("CLIPKIT_RESIDENT", "off")
+    return cache
+
+
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
     return tmp_path / "db"

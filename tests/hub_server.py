@@ -60,6 +60,22 @@ class Hub:
         return [request.path for request in self.log if request.method == method]
 
 
+def settings(hub: Hub, folder: Path) -> dict[str, Any]:
+    """What huggingface_hub's constants have to be for it to use that hub, and a cache in `folder`.
+
+    It reads its settings once, when it is imported.
+    """
+    return {
+        "ENDPOINT": hub.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(folder / "hub"),
+        "HF_TOKEN_PATH": str(folder / "token"),
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_ETAG_TIMEOUT": 2,
+        "HF_HUB_DOWNLOAD_TIMEOUT": 2,
+    }
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False

@@ -101,8 +101,28 @@ def save_random(arch: str, path: Path, *, seed: int = 0, dtype: torch.dtype = to
     """`path`, written with random weights for an architecture."""
     with uninitialised():
         model = open_clip.create_model(arch, load_weights=False, pretrained_text=False)
-    save_file(random_weights(model, seed, dtype), path)
+    weights = random_weights(model, seed, dtype)
+    if any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
+        model.load_state_dict(weights)
+        weights |= normalising(model, seed, dtype)
+    save_file(weights, path)
     return path
+
+
+def normalising(model: Any, seed: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Statistics with which batch norms do what they are for; else rounding grows from layer to layer.
+
+    They are those of four pictures of noise.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches seen, of which there is one
+    size = model.visual.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    noise = torch.randn(4, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        model.visual.train()(noise)
+    return {k: v.to(dtype).clone() for k, v in model.state_dict().items() if "running_" in k}
 
 
 def random_weights(model: torch.nn.Module, seed: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -126,8 +146,26 @@ def random_weights(model: torch.nn.Module, seed: int, dtype: torch.dtype) -> dic
     return weights
 
 
-def small_tokenizer(folder: Path) -> Path:
-    """`folder`, with a Hugging Face tokenizer of 300 tokens: bytes, an end mark, and padding on the right."""
+def text_model(folder: Path, kind: str = "bert", *, seed: int = 0, hidden: int = 32) -> Path:
+    """`folder`, with a small BERT, GPT-2 or GPT-1 ("openai-gpt") of transformers, of random weights."""
+    from transformers import AutoConfig, AutoModel
+
+    names = {
+        "bert": ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"),
+        "gpt2": ("n_embd", "n_layer", "n_head", "n_positions"),
+        "openai-gpt": ("n_embd", "n_layer", "n_head", "n_positions"),
+    }[kind]
+    config = AutoConfig.for_model(kind, vocab_size=300, **dict(zip(names, (hidden, 2, 2, 64), strict=True)))
+    torch.manual_seed(seed)
+    AutoModel.from_config(config).save_pretrained(str(folder))
+    return small_tokenizer(folder, marks=kind == "bert")
+
+
+def small_tokenizer(folder: Path, *, marks: bool = True) -> Path:
+    """`folder`, with a Hugging Face tokenizer of 300 tokens: bytes, an end mark, and padding on the right.
+
+    Without `marks`, as GPT's, it puts no mark at the end, and has none for padding.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import PreTrainedTokenizerFast
@@ -137,9 +175,14 @@ def small_tokenizer(folder: Path) -> Path:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    if marks:
+        ending = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+        tokenizer.post_processor = ending
     wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", padding_side="right"
+        tokenizer_object=tokenizer,
+        pad_token="<pad>" if marks else None,
+        eos_token="<eos>",
+        padding_side="right",
     )
     wrapped.save_pretrained(str(folder))
     return folder

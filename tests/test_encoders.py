@@ -9,7 +9,7 @@ import torch
 
 from clipkit.encoders import DEFAULT_MODEL, cached, canonical_name, load_encoder
 from clipkit.encoders.catalog import card
-from clipkit.encoders.devices import available, place
+from clipkit.encoders.devices import available, cpu_has_bf16, place
 from clipkit.errors import InvalidInput, UnknownModel
 
 
@@ -33,7 +33,9 @@ def test_there_is_one_way_to_write_a_name(spec: str, canonical: str) -> None:
 
 
 def test_an_alias_is_the_model_it_stands_for() -> None:
-    assert canonical_name("fast") == canonical_name(card("fast").spec)
+    spec = card("fast").spec
+    assert spec is not None
+    assert canonical_name("fast") == canonical_name(spec)
 
 
 def test_the_default_model_comes_with_the_package() -> None:
@@ -88,7 +90,8 @@ def test_importing_encoders_loads_no_backend() -> None:
 def test_the_cpu_is_always_there_and_the_last_choice() -> None:
     assert available()[-1] == "cpu"
     assert place().device == available()[0]
-    assert place("cpu").precision == "fp32"
+    assert place("cpu").precision == ("bf16" if cpu_has_bf16() else "fp32")
+    assert place("cpu", "fp32").precision == "fp32"
     assert place("cpu", "bf16").dtype is torch.bfloat16
 
 

@@ -20,7 +20,7 @@ from clipkit.encoders import cached, hub
 from clipkit.encoders.sources import locate
 from clipkit.errors import ModelUnavailable, UnknownModel
 from tests import models
-from tests.hub_server import COMMIT, Hub, Request, downloads, run, started
+from tests.hub_server import COMMIT, Hub, Request, downloads, run, settings, started
 
 WEIGHTS = "open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
@@ -36,19 +36,9 @@ def server() -> Iterator[Hub]:
 
 @pytest.fixture
 def home(tmp_path: Path, server: Hub, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own. huggingface_hub reads its settings once, when it is imported."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    settings: dict[str, Any] = {
-        "ENDPOINT": server.url,
-        "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
-        "HF_HUB_CACHE": str(tmp_path / "hub"),
-        "HF_TOKEN_PATH": str(tmp_path / "token"),
-        "HF_HUB_OFFLINE": False,
-        "HF_HUB_ETAG_TIMEOUT": 2,
-        "HF_HUB_DOWNLOAD_TIMEOUT": 2,
-    }
-    for name, value in settings.items():
+    for name, value in settings(server, tmp_path).items():
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
     return tmp_path
 

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -21,6 +23,7 @@ from clipkit import Collection
 from clipkit.encoder import Pixels, Vectors
 from clipkit.errors import InvalidInput, ModelUnavailable
 from clipkit.folders import Selection
+from clipkit.lance import Table
 from clipkit.reports import IndexInterrupted, IndexReport, Progress
 from clipkit.testing import FakeEncoder
 from tests.pictures import draw, draw_folder
@@ -130,6 +133,43 @@ def test_unchanged_files_are_not_opened(
     watching = False
     assert opened == []
     assert encoder.encoded == 40
+
+
+def test_an_unchanged_folder_loads_no_torch(photos: Path, tmp_path: Path) -> None:
+    db = str(tmp_path / "of-bundled")
+    Collection.create(db=db, encoder="bundled").index(photos / "0")
+    arguments = ["index", str(photos / "0"), "--db", db]
+    code = (
+        f"import sys; from clipkit.cli import main; assert main({arguments}) == 0; "
+        "print([name for name in ('torch', 'open_clip', 'torchvision', 'timm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, loaded = done.stdout.splitlines()
+    assert first.startswith("added 0, updated 0, moved 0, removed 0, unchanged 6, skipped 0 in ")
+    assert loaded == "[]"
+
+
+@pytest.mark.parametrize("captioned", [False, True])
+def test_unchanged_files_are_compared_in_one_pass(
+    captioned: bool, photos: Path, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many files there are, the tables are read as often."""
+    for picture in photos.rglob("*.jpg") if captioned else ():
+        picture.with_suffix(".txt").write_text("a picture\n", encoding="utf-8")
+    collection.index(photos)
+    reads: list[str | None] = []
+    read = Table.read
+
+    def counted(table: Table, columns: Sequence[str], where: str | None = None) -> pa.Table:
+        reads.append(where)
+        return read(table, columns, where)
+
+    monkeypatch.setattr(Table, "read", counted)
+    assert counts(collection.index(photos / "0")) == {"unchanged": 6}
+    of_few = len(reads)
+    reads.clear()
+    assert counts(collection.index(photos)) == {"unchanged": 40}
+    assert len(reads) == of_few
 
 
 def test_an_unchanged_folder_loads_no_model(photos: Path, tmp_path: Path) -> None:
@@ -552,6 +592,7 @@ def test_work_is_committed_every_few_seconds(
 ) -> None:
     monkeypatch.setattr(clipkit.writing, "COMMIT_SECONDS", 0.05)
     monkeypatch.setattr(clipkit.pipeline, "ENCODE_BATCH", 8)
+    monkeypatch.setattr(FakeEncoder, "batch_size", 8)
     seen: list[int] = []
 
     def look() -> None:

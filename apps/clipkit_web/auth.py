@@ -56,17 +56,10 @@ class Auth:
         A file that others may write is refused; one that they may read gives a UserWarning and no more, since
         secrets are mounted into containers so.
         """
-        try:
-            with open(path, encoding="ascii") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                token = file.read(4097).strip()
-        except OSError as exc:
-            raise InvalidInput(f"the token file {path} cannot be read: {exc.strerror or exc}") from exc
-        except UnicodeDecodeError as exc:
-            raise InvalidInput(f"the token file {path} holds more than ASCII; {_MAKE_ONE}") from exc
+        text, mode = _secret_file(path, 4_097)
+        token = text.strip()
         _check_token(token, Path(path))
-        if os.name == "posix":
-            _check_mode(mode, Path(path))
+        _check_mode(mode, Path(path))
         return cls(None, token)
 
     @property
@@ -93,17 +86,17 @@ class Auth:
             return False
         if self.takes_tokens:
             return self.is_token(pair.partition(":")[2])
-        return _same(pair, f"{self.user}:{self.secret}")
+        return is_same(pair, f"{self.user}:{self.secret}")
 
     def is_token(self, value: str) -> bool:
         """Whether `value` is the token."""
-        return self.takes_tokens and _same(value, self.secret)
+        return self.takes_tokens and is_same(value, self.secret)
 
     def knows_cookies(self, cookies: str) -> bool:
         """Whether one of those in a Cookie header was set by `cookie`."""
         pairs = (cookie.strip().partition("=") for cookie in cookies.split(";"))
         return self.takes_tokens and any(
-            name == self._cookie_name and _same(value, self._cookie_value) for name, _, value in pairs
+            name == self._cookie_name and is_same(value, self._cookie_value) for name, _, value in pairs
         )
 
     def cookie(self, *, secure: bool) -> str:
@@ -125,6 +118,29 @@ class Auth:
         return _keyed(self.secret, "value")
 
 
+def read_secrets(path: str | os.PathLike[str], *, most: int) -> str:
+    """The text of a file of secrets, up to `most` characters of ASCII. Its mode is minded as a token's."""
+    text, mode = _secret_file(path, most)
+    _check_mode(mode, Path(path))
+    return text
+
+
+def is_same(given: str, right: str) -> bool:
+    """Whether they are equal, in time that tells neither where they differ nor how long the right one is."""
+    return hmac.compare_digest(_hashed(given), _hashed(right))
+
+
+def _secret_file(path: str | os.PathLike[str], most: int) -> tuple[str, int]:
+    """The beginning of a file, and its mode. Raises InvalidInput."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read(most), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    except OSError as exc:
+        raise InvalidInput(f"the token file {path} cannot be read: {exc.strerror or exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise InvalidInput(f"the token file {path} holds more than ASCII; {_MAKE_ONE}") from exc
+
+
 def _check_token(token: str, path: Path) -> None:
     if len(token) < TOKEN_LENGTH:
         raise InvalidInput(
@@ -135,16 +151,13 @@ def _check_token(token: str, path: Path) -> None:
 
 
 def _check_mode(mode: int, path: Path) -> None:
+    if os.name != "posix":
+        return
     trouble = f"the token file {path} (mode {mode:03o}): chmod 600 {path}"
     if mode & 0o022:
         raise InvalidInput(f"others may write {trouble}")
     if mode & 0o044:
         warnings.warn(f"others may read {trouble}", stacklevel=3)
-
-
-def _same(given: str, right: str) -> bool:
-    """Whether they are equal, in time that tells neither where they differ nor how long the right one is."""
-    return hmac.compare_digest(_hashed(given), _hashed(right))
 
 
 def _hashed(text: str) -> bytes:

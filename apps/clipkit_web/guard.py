@@ -25,6 +25,7 @@ _HEADER_BYTES = 32_768
 _DISCARDED = 8  # times the bound: what is read and thrown away, so that a browser gets to see the answer
 
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+ANY_HOST = "*"
 _ANYWHERE = frozenset(("0.0.0.0", "::", ""))  # noqa: S104 - told, not bound
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\\?#\s]+)(?::\d{1,5})?", re.ASCII | re.IGNORECASE)
 _PORTS = {"http": ":80", "https": ":443"}
@@ -62,13 +63,23 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+Form: TypeAlias = Callable[[int, str], tuple[str, bytes]]
+"""The media type and the body of an answer with that status and text."""
+
+
+def plain(_status: int, text: str) -> tuple[str, bytes]:
+    """An answer as a line of text."""
+    return "text/plain; charset=utf-8", f"{text}\n".encode(errors="replace")
+
+
 class Guard:
-    """`app`, for those who may ask it: everything else is answered here, in plain text.
+    """`app`, for those who may ask it: everything else is answered here, in the given `form`.
 
     `hosts` are the names by which it is reached beside the loopback's, without ports. If one of them is the
     address that stands for all (0.0.0.0 or ::), numeric addresses are taken as well, since no name can be
     pointed at another machine by them. With `auth` any name is, since a browser has no secret to send along
-    with a name that it was not given under. Bodies have up to `max_body_bytes`.
+    with a name that it was not given under; with ANY_HOST too, for an app that asks for a secret itself.
+    `origins` are other sites that may ask, such as https://example.org. Bodies have up to `max_body_bytes`.
     """
 
     def __init__(
@@ -78,9 +89,13 @@ class Guard:
         hosts: Iterable[str] = (),
         auth: Auth | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        origins: Iterable[str] = (),
+        form: Form = plain,
     ) -> None:
         self.app = app
         self.hosts = _LOOPBACK | set(map(_plain, hosts))
+        self.origins = frozenset(origins)
+        self.form = form
         self.anywhere = bool(self.hosts & _ANYWHERE)
         self.auth = auth
         self.max_body_bytes = max_body_bytes
@@ -92,8 +107,10 @@ class Guard:
             return await self.app(scope, receive, send)
         answer = self._answer(scope, _Headers(scope["headers"]))
         if scope["type"] == "websocket":
-            return await (self.app(scope, receive, send) if answer is None else _deny(answer, scope, send))
-        exchange = _Exchange(receive, send, self.max_body_bytes)
+            return await (
+                self.app(scope, receive, send) if answer is None else self._deny(answer, scope, send)
+            )
+        exchange = _Exchange(receive, send, self.max_body_bytes, self.form)
         if answer is not None:
             return await exchange.answer(answer)
         try:
@@ -102,13 +119,21 @@ class Guard:
             if not exchange.over:  # else it complains of a client that it was told had gone
                 raise
 
+    async def _deny(self, answer: _Answer, scope: Scope, send: Send) -> None:
+        """Refuses a websocket, with the answer if the server can send it, else with 1008, policy."""
+        if "websocket.http.response" in (scope.get("extensions") or {}):
+            await answer.send(send, self.form, "websocket.http.response")
+        else:
+            reason = HTTPStatus(answer.status).phrase
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})
+
     def _answer(self, scope: Scope, headers: _Headers) -> _Answer | None:
         """What to answer in the app's place; None lets the request through."""
         token = _take_token(scope) if self.auth and self.auth.takes_tokens else None
         return (
             _length_trouble(scope)
             or self._host_trouble(headers)
-            or _origin_trouble(scope, headers)
+            or (None if headers.first("origin") in self.origins else _origin_trouble(scope, headers))
             or self._auth_trouble(scope, headers, token)
             or self._body_trouble(headers)
         )
@@ -119,7 +144,9 @@ class Guard:
         if match is None:
             return _Answer(400, "The request needs one Host header with a name or an address.")
         name = _plain(match[1])
-        if self.auth is not None or name in self.hosts or (self.anywhere and _is_address(name)):
+        if self.auth is not None or ANY_HOST in self.hosts or name in self.hosts:
+            return None
+        if self.anywhere and _is_address(name):
             return None
         return _Answer(
             421,
@@ -165,19 +192,13 @@ class _Answer:
     text: str
     headers: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def start(self) -> Message:
-        lines = {
-            "content-type": "text/plain; charset=utf-8",
-            "content-length": str(len(self.body)),
-            "cache-control": "no-store",
-        }
+    async def send(self, send: Send, form: Form, kind: str = "http.response") -> None:
+        """Answers by messages of that kind."""
+        media_type, body = form(self.status, self.text)
+        lines = {"content-type": media_type, "content-length": str(len(body)), "cache-control": "no-store"}
         headers = [(name.encode(), value.encode()) for name, value in (*lines.items(), *self.headers)]
-        return {"status": self.status, "headers": [*headers, *_SECURITY]}
-
-    @property
-    def body(self) -> bytes:
-        return f"{self.text}\n".encode(errors="replace")
+        await send({"type": f"{kind}.start", "status": self.status, "headers": [*headers, *_SECURITY]})
+        await send({"type": f"{kind}.body", "body": body})
 
 
 class _Headers:
@@ -196,10 +217,11 @@ class _Headers:
 class _Exchange:
     """A request and its answer: bodies are counted as they come, answers get the security headers."""
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, receive: Receive, send: Send, limit: int, form: Form) -> None:
         self._receive = receive
         self._send = send
         self._limit = limit
+        self._form = form
         self._count = 0
         self._started = False
         self.over = False
@@ -227,17 +249,7 @@ class _Exchange:
         await self._send(message)
 
     async def answer(self, answer: _Answer) -> None:
-        await self._send({"type": "http.response.start", **answer.start})
-        await self._send({"type": "http.response.body", "body": answer.body})
-
-
-async def _deny(answer: _Answer, scope: Scope, send: Send) -> None:
-    """Refuses a websocket, where the server can say so with the answer, else by closing it: 1008, policy."""
-    if "websocket.http.response" in (scope.get("extensions") or {}):
-        await send({"type": "websocket.http.response.start", **answer.start})
-        await send({"type": "websocket.http.response.body", "body": answer.body})
-    else:
-        await send({"type": "websocket.close", "code": 1008, "reason": HTTPStatus(answer.status).phrase})
+        await answer.send(self._send, self._form)
 
 
 # --- how long, and from where

@@ -89,7 +89,8 @@ def _listener(host: str, port: int | None) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     reason: OSError | None = None
     for number in [port] if port is not None else range(PORT, PORT + _PORTS):
-        listener = socket.socket(family)
+        # By its protocol asyncio knows that it is TCP, and turns Nagle's algorithm off: 40 ms a request.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host.strip("[]"), number))

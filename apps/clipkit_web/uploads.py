@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from clipkit.errors import ImageError, InvalidInput
-from clipkit.images import open_image, thumbnail
+from clipkit.images import enough_for, open_image, thumbnail
 
 MAX_BYTES = 25_000_000  # JPEGs of phones have up to 20 MB at their largest setting
 MAX_PIXELS = 64_000_000  # phones give 48 or 50 million; decoded, 256 MB
@@ -111,7 +111,7 @@ class _Held:
 
 def _reduced(data: bytes, max_pixels: int) -> bytes:
     try:
-        image = open_image(data, reduce_to=_SHORT_EDGE // 2, max_pixels=max_pixels)
+        image = open_image(data, reduce_to=enough_for(_SHORT_EDGE), max_pixels=max_pixels)
     except ImageError as exc:
         reason = exc.reason.replace(" (--max-pixels)", ": make it smaller first")  # no option of the page's
         raise ImageError(f"the picture {reason}") from exc

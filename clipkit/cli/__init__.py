@@ -2,7 +2,8 @@
 
 Results go to stdout, everything else to stderr. With --json, stdout holds exactly one JSON document, also
 after an error: {"error": {"type", "message"}}. Exit codes: 0 done, 1 the job failed, 2 the call was wrong.
-Nothing heavy is imported before a command needs it, so --help and completion answer at once.
+Nothing heavy is imported before a command needs it, so --help and completion answer at once; and nothing at
+all for a question that the resident answers.
 """
 
 from __future__ import annotations
@@ -10,108 +11,71 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
+if TYPE_CHECKING:
+    from clipkit.cli.commands import app
 
-from clipkit.cli import (
-    adding,
-    albums,
-    changing,
-    evaluating,
-    explaining,
-    keeping,
-    machine,
-    mapping,
-    neighbouring,
-    searching,
-    serving,
-    showing,
-    tagging,
-    tuning,
-)
-from clipkit.cli.output import failed, flush, survive_any_text
-from clipkit.cli.session import register
+__all__ = ["app", "main"]
 
-app = typer.Typer(
-    name="clipkit",
-    help="Search your pictures with words or pictures. Start with: clipkit index ~/Pictures",
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 the job failed, 2 the call was wrong.",
-)
-register(app, adding.index, model=True)
-register(app, searching.search, model=True, filters=True)
-register(app, searching.describe, model=True, filters=True)
-register(app, serving.ui, model=True)
-register(app, explaining.explain, model=True)
-register(app, adding.add_texts, model=True)
-register(app, neighbouring.recommend, model=True)
-register(app, neighbouring.duplicates, filters=True)
-register(app, neighbouring.clusters, model=True, filters=True)
-register(app, neighbouring.outliers, filters=True)
-register(app, mapping.map, filters=True)
-register(app, tagging.tag, model=True)
-register(app, tagging.train, model=True)
-register(app, tagging.classify, collection=False, model=True)
-register(app, keeping.status)
-register(app, keeping.delete, filters=True)
-register(app, keeping.hide)
-register(app, keeping.export, filters=True)
-album = typer.Typer(name="album", help="Albums: searches with a name, which fill themselves.")
-register(album, albums.save, model=True, filters=True)
-register(album, albums.show, model=True)
-register(album, albums.list_)
-register(album, albums.delete)
-app.add_typer(album)
-register(app, tuning.tune, model=True)
-register(app, changing.reindex, model=True)
-register(app, changing.snapshot)
-register(app, changing.snapshots)
-register(app, changing.restore)
-register(app, changing.changes)
-register(app, showing.demo, collection=False, model=True)
-register(app, evaluating.evaluate, collection=False, model=True)
-register(app, machine.models, collection=False)
-register(app, machine.doctor, model=True)
+STAYS_S = 600.0  # that a resident stays after the last question
+_QUESTIONS = (["search"], ["recommend"], ["album", "show"])
+_ALONE = {"--show", "--help", "-h"}  # what these print depends on the terminal
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from clipkit import __version__
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from clipkit.cli import commands
 
-        print(f"clipkit {__version__}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def _options(
-    context: typer.Context,
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
+    return commands.app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code after running the command line `arguments`, by default those of the process."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    survive_any_text()
-    # Lance warns of what is in order: commits that are tried again, partitions that are new to an index.
-    os.environ.setdefault("LANCEDB_LOG", "error")
+    seconds = _stays(given)
+    return _asked(given, seconds) if seconds else _run(given)
+
+
+def _run(given: list[str]) -> int:
+    from clipkit.cli import commands
+
+    return commands.run(given)
+
+
+def _asked(given: list[str], seconds: float) -> int:
+    """As `_run`, by the resident if there is one; else there is one afterwards, for so many seconds."""
+    from clipkit.resident import client
+    from clipkit.resident.meeting import meeting
+
+    place = meeting()  # first of all: running a command changes the environment
+    if place is None:
+        return _run(given)
     try:
-        # A query such as "- people" is no option, whatever it begins with: no option has a blank in it.
-        code = typer.main.get_command(app)(
-            [f" {argument}" if argument.startswith("- ") else argument for argument in given],
-            prog_name="clipkit",
-            standalone_mode=False,
-            obj=given,
-        )
-        flush()
-    except Exception as error:  # the last line of defence: a traceback helps no user
-        if os.environ.get("CLIPKIT_DEBUG"):
-            raise
+        answered = client.ask(place, given)
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        from clipkit.cli.output import failed
+
         return failed(error, json="--json" in given)
-    return int(code or 0)
+    if answered is not None:
+        return answered
+    code = _run(given)
+    if code == 0 and "torch" not in sys.modules:  # else a resident would be of no use
+        client.start(place, given, seconds)
+    return code
+
+
+def _stays(given: Sequence[str]) -> float:
+    """For how many seconds a resident is to stay for such a command; 0 where there is to be none."""
+    wanted = os.environ.get("CLIPKIT_RESIDENT", "")
+    question = any(list(given[: len(words)]) == words for words in _QUESTIONS)
+    if wanted == "off" or not question or os.environ.get("CLIPKIT_DEBUG") or os.name != "posix":
+        return 0.0
+    if _ALONE.intersection(given) or not _plain_streams():
+        return 0.0
+    return float(wanted) if wanted.isdecimal() else STAYS_S
+
+
+def _plain_streams() -> bool:
+    return all(hasattr(stream, "buffer") for stream in (sys.stdout, sys.stderr))

@@ -92,10 +92,10 @@ def show(
 
     Example: clipkit album show 'By the sea' --print0
     """
+    shown = pictures.are_wanted(show and not (session.json or paths or print0))
+    collection = session.open_to_ask()
     from clipkit import albums
 
-    shown = pictures.are_wanted(show and not (session.json or paths or print0))
-    collection = session.open()
     found = albums.named(collection, album)
     hits = albums.hits(collection, found, k=k)
     gone = albums.missing(collection, found)

@@ -1,4 +1,4 @@
-"""`clipkit models` and `clipkit doctor`: what can be used here, and what is missing."""
+"""`clipkit doctor`: what can be used here, and what is missing."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import importlib.util
 import os
 import platform
 import shutil
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import typer
 
 from clipkit import __version__
-from clipkit.cli.output import is_terminal, note, print_facts, print_json, print_table, size
+from clipkit.cli.output import note, print_facts, print_json, size
 from clipkit.cli.session import Session
 from clipkit.errors import ClipkitError
-
-if TYPE_CHECKING:
-    from clipkit.encoders.catalog import ModelCard
 
 PACKAGES = ("torch", "open-clip-torch", "lancedb", "pyarrow", "numpy", "pillow", "huggingface-hub")
 """What every installation has; a missing one is a broken installation."""
@@ -31,7 +27,9 @@ EXTRAS = {
     "text": ("sentence_transformers", "text models beside CLIP"),
     "web": ("plotly", "maps of a collection"),
     "mcp": ("mcp", "the page as tools for assistants"),
-    "server": ("fastapi", "the HTTP server"),
+    "server": ("prometheus_client", "the HTTP server"),
+    "langchain": ("langchain_core", "a retriever for LangChain"),
+    "llama-index": ("llama_index", "a retriever for LlamaIndex"),
     "ray": ("ray", "indexing on many machines"),
     "learn": ("sklearn", "training classifiers from examples"),
     "xmp": ("lxml", "tags in XMP sidecars"),
@@ -44,88 +42,8 @@ def complete_model(incomplete: str) -> list[str]:
     """Model names for the shell's completion."""
     from clipkit.encoders import catalog
 
-    known = ("bundled", *(card.name for card in catalog.cards()))
+    known = ("bundled", *(card.name for card in catalog.cards() if card.spec))
     return [name for name in known if name.startswith(incomplete)]
-
-
-def models(
-    session: Session,
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="One model, in full.", autocompletion=complete_model),
-    ] = None,
-) -> None:
-    """List models worth choosing from. Any other model of open_clip works, too, as architecture/tag.
-
-    The score is recall@1 from text to image on MS-COCO in percent; its source is told with the model. Bundled
-    comes with clipkit, and its card has scores of its own.
-
-    Example: clipkit models fast
-    """
-    from clipkit.encoders import catalog
-
-    if name == "bundled":
-        _print_bundled(session)
-        return
-    cards = catalog.cards() if name is None else (catalog.card(name),)
-    if session.json:
-        bundled = [{"name": "bundled", "spec": "bundled", "download_mb": 0}] if name is None else []
-        print_json({"models": [*bundled, *({**asdict(c), "download_mb": c.download_mb} for c in cards)]})
-    elif name is not None:
-        print_facts(_facts(cards[0]))
-    else:
-        print_table(
-            ("name", "recall", "download", "licence", "languages"),
-            [
-                ("bundled", "", "none", "see its card", "English"),
-                *(
-                    (
-                        card.name,
-                        f"{card.coco_text_to_image.percent:.1f}" if card.coco_text_to_image else "",
-                        size(card.download_mb * 1e6),
-                        card.licence,
-                        card.languages.partition(":")[0],
-                    )
-                    for card in cards
-                ),
-            ],
-            right=("recall", "download"),
-        )
-
-
-def _print_bundled(session: Session) -> None:
-    from clipkit.encoders.sources import bundled_card
-
-    card = bundled_card()
-    if session.json:
-        print_json({"models": [{"name": "bundled", "spec": "bundled", "card": card}]})
-    elif is_terminal():
-        from rich.console import Console
-        from rich.markdown import Markdown
-
-        Console().print(Markdown(card))
-    else:
-        print(card)
-
-
-def _facts(card: ModelCard) -> dict[str, str]:
-    facts = {
-        "model": card.spec,
-        "what": card.note,
-        "licence": card.licence,
-        "languages": card.languages,
-        "download": f"{size(card.download_mb * 1e6)} from {card.repo}",
-        "vectors": f"{card.dim} dimensions; reads {card.image_size} pixels, {card.context_length} tokens",
-    }
-    scores = {
-        "ImageNet": card.imagenet,
-        "COCO, text to image": card.coco_text_to_image,
-        "COCO, image to text": card.coco_image_to_text,
-        "XM3600, text to image": card.xm3600_text_to_image,
-        "XM3600, image to text": card.xm3600_image_to_text,
-    }
-    facts |= {what: f"{score.percent}% ({score.source})" for what, score in scores.items() if score}
-    return facts | ({"needs": f"pip install 'clipkit[{card.needs}]'"} if card.needs else {})
 
 
 def doctor(session: Session) -> None:

@@ -152,10 +152,11 @@ def recommend(
 
     Example: clipkit recommend --like /photos/cat.jpg --like /photos/owl.jpg --unlike /photos/car.jpg
     """
+    collection = session.open_to_ask()
     from clipkit.neighbours import recommend as find
 
     found = find(
-        session.open(),
+        collection,
         like,
         disliked=unlike or [],
         k=k,

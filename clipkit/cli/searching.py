@@ -69,14 +69,15 @@ def search(
 
     Example: clipkit search 'beach + 0.5*image:cat.jpg - people' -k 20
     """
-    from clipkit.hiding import visible
     from clipkit.query import Query
 
     parsed = Query.parse(" ".join(query))
     _note_file_as_text(parsed)
     wanted = KindChoice.image if (paths or print0) and kind is None else kind
     shown = pictures.are_wanted(show and not (session.json or paths or print0))
-    collection = session.open()
+    collection = session.open_to_ask()
+    from clipkit.hiding import visible  # which imports pyarrow
+
     hits = collection.search(
         parsed,
         k=k,
@@ -113,7 +114,7 @@ def describe(
     from_file = str(image) != "-"
     shown = pictures.are_wanted(show and from_file and not session.json)
     query = Query.image(image if from_file else sys.stdin.buffer.read())
-    collection = session.open()
+    collection = session.open_to_ask()
     where = visible(collection, session.where)
     hits = collection.search(query, k=k, kind="text", where=where, min_score=score_of(min_score))
     if session.json:

@@ -17,6 +17,7 @@ import typer
 from clipkit.cli import filtering
 from clipkit.cli.filtering import Filters
 from clipkit.cli.output import failed, flush, note
+from clipkit.cli.sparing import spared
 from clipkit.errors import CollectionExists, CollectionNotFound
 
 if TYPE_CHECKING:
@@ -88,6 +89,13 @@ class Session:
             )
         except CollectionNotFound as error:
             raise CollectionNotFound(f"{error}\n  {self.again('index')} FOLDER  makes it") from error
+
+    def open_to_ask(self) -> Collection:
+        """As `open`, for a command that asks something of the collection and ends: it imports less."""
+        with spared():
+            import clipkit.collection  # noqa: F401 - for `open`
+
+        return self.open()
 
     def open_or_create(self, model: str | None) -> Collection:
         """As `open`; where there is none, a new one."""

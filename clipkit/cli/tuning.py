@@ -40,7 +40,7 @@ def tune(
 
     Example: clipkit tune --recall 0.98
     """
-    texts = None if queries is None else _lines(queries)
+    texts = None if queries is None else lines_of(queries)
     collection = session.open()
     with progress_bar("tuning") as show:
         found = collection.tune(recall, sample=sample, texts=texts, progress=show)
@@ -55,7 +55,8 @@ def tune(
         _show(found, found.chosen)
 
 
-def _lines(file: Path) -> list[str]:
+def lines_of(file: Path) -> list[str]:
+    """The searches in a text file, one a line. Raises InvalidInput if it is not UTF-8, or holds none."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,24 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
-BATCH_SIZES = {"cuda": 256, "mps": 64, "cpu": 32}
+BATCH_SIZES = {"cuda": 256, "mps": 64, "cpu": 16}
 """Inputs per forward pass: what keeps each kind of device busy with a ViT-B without much memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a model runs: `device` as torch writes it, and "fp32", "bf16" or "fp16"."""
+    """Where a model runs: `device` as torch writes it, and "fp32", "bf16" or "fp16".
+
+    `devices` are all those that share the batches, `device` first.
+    """
 
     device: str
     precision: str
+    others: tuple[str, ...] = ()
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return (self.device, *self.others)
 
     @property
     def batch_size(self) -> int:
@@ -37,8 +46,9 @@ class Placement:
 def place(device: str | None = None, precision: str | None = None) -> Placement:
     """Where to run: as asked, or else the best that is there.
 
-    The default device is cuda, mps or cpu, in that order. The default precision is fp32 on cpu and mps; on
-    cuda bf16, which cannot overflow, or fp16 on cards that have no bf16. Raises InvalidInput for a device
+    The default device is cuda, mps or cpu, in that order; without a number, cuda is all cards that there are.
+    The default precision is bf16, which cannot overflow, where the processor computes with it; else fp32 on
+    cpu and mps, and fp16 on cards. Raises InvalidInput for a device
     that is not there, saying which are.
     """
     there = available()
@@ -49,7 +59,8 @@ def place(device: str | None = None, precision: str | None = None) -> Placement:
         raise InvalidInput(f"the device {chosen!r} is not there; this machine has {', '.join(there)}")
     if precision is not None and precision not in PRECISIONS:
         raise InvalidInput(f"no precision is called {precision!r}: choose {', '.join(PRECISIONS)}")
-    return Placement(chosen, precision or _default_precision(chosen))
+    cards = [name for name in there if name.startswith("cuda")] if device in (None, "cuda") else []
+    return Placement(cards[0] if cards else chosen, precision or _default_precision(chosen), tuple(cards[1:]))
 
 
 def available() -> list[str]:
@@ -62,9 +73,26 @@ def available() -> list[str]:
     return [*devices, "cpu"]
 
 
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself (AVX512-BF16, AMX, ARM's BF16): three times fp32's speed.
+
+    Elsewhere bf16 is emulated, and slower.
+    """
+    import torch
+
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if platform.machine() in ("arm64", "aarch64"):
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+
+
 def _default_precision(device: str) -> str:
     import torch
 
+    if device == "cpu":
+        return "bf16" if cpu_has_bf16() else "fp32"
     if not device.startswith("cuda"):
         return "fp32"
     return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"  # Ampere brought bf16

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _WAY_OUT = (
     "Connect to download it, or use what needs no network: the model `bundled`, or files that you have "
-    "(local-dir:path or architecture@weights.safetensors)."
+    "(local-dir:path, architecture@weights.safetensors, or st:path for texts)."
 )
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)

@@ -6,9 +6,10 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.encoder import BaseEncoder, Pixels, Places, unit_places
-from clipkit.encoders import weights
+from clipkit.ahead import read_ahead
+from clipkit.encoder import BaseEncoder, Pixels, Places, T, unit_places
+from clipkit.encoders import texttower, weights
 from clipkit.encoders.devices import Placement, place
+from clipkit.encoders.fusing import fuse
 from clipkit.encoders.patches import box_of, reader_of
+from clipkit.encoders.pixels import Preprocessing
 from clipkit.encoders.sources import Source, locate
+from clipkit.encoders.texts import encode_texts
+from clipkit.encoders.towers import Replicas, be_one_thread, halving
 from clipkit.errors import ModelUnavailable, WeightsError
 
 if TYPE_CHECKING:
@@ -57,41 +63,91 @@ class OpenClipEncoder(BaseEncoder):
 
     def __init__(self, name: str, source: Source, placement: Placement, options: Options) -> None:
         identity = weights.digest(source.weights)  # first, for it finds a damaged file in no time
-        self._model, self._transform = _build(name, source, placement)
+        model, self._transform = _build(name, source, placement)
+        self._model = model
+        self._replicas = Replicas(model, placement.devices)
         self._tokenizer = _Tokenizer(source)
         self._placement = placement
-        self._lock = Lock()  # Hugging Face's tokenizers allow no second caller, and cores no second batch
-        cfg = self._model.visual.preprocess_cfg
+        self._tokenizing = Lock()  # Hugging Face's tokenizers allow no second caller
+        self._alone = Lock()  # a batch by itself takes all cores, and cores no second batch
+        cfg = model.visual.preprocess_cfg
+        self._preprocessing = Preprocessing(cfg, self._transform)
         self.name = name
         self.dim = source.config["embed_dim"]
-        self.image_size = cfg["size"] if isinstance(cfg["size"], int) else max(cfg["size"])
+        self.image_size = max(self._preprocessing.size)
         self.batch_size = options.batch_size or placement.batch_size
         self.upright = options.upright
         self.fingerprint = _fingerprint(source, cfg, self._tokenizer(_PROBES), identity, options.upright)
 
+    @property
+    def lanes(self) -> int:
+        """How many batches run side by side."""
+        return self._replicas.lanes
+
+    @property
+    def precision(self) -> str:
+        """In which the model computes: "fp32", "bf16" or "fp16"."""
+        return self._placement.precision
+
     def preprocess(self, image: Image) -> Pixels:
-        """The picture as open_clip's own preprocessing makes it: (3, height, width) float32."""
-        pixels: Pixels = self._transform(image).numpy()
-        return pixels
+        """The picture resized and cropped as open_clip's own preprocessing does it: (height, width, 3) uint8.
+
+        What follows there, the scaling by mean and deviation, is done batch by batch.
+        """
+        return self._preprocessing.resized(image)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, uncut, with those that mark start and end."""
+        with self._tokenizing:
+            return self._tokenizer.lengths(list(texts))
 
     def _overlong(self, texts: list[str]) -> list[int]:
         limit = self._tokenizer.context_length
         # ASCII gives no more tokens than characters, plus marks at start and end; the rest is counted.
         unsure = [i for i, text in enumerate(texts) if not text.isascii() or len(text) + 4 > limit]
-        with self._lock:
+        with self._tokenizing:
             lengths = self._tokenizer.lengths([texts[i] for i in unsure])
         return [i for i, length in zip(unsure, lengths, strict=True) if length > limit]
 
+    def _encoded(
+        self, batches: Iterable[list[T]], encode: Callable[[list[T]], NDArray[Any]]
+    ) -> Iterator[tuple[list[T], NDArray[Any]]]:
+        """Several batches go side by side; one alone has the device to itself."""
+
+        def run(batch: list[T]) -> tuple[list[T], NDArray[Any]]:
+            rows, size = halving(encode, batch)
+            if size < len(batch):
+                self.batch_size = min(self.batch_size, size)
+            return batch, rows
+
+        batches = iter(batches)
+        first = list(islice(batches, 2))
+        if len(first) < 2 or self.lanes == 1:
+            for batch in (*first, *batches):
+                with self._alone:
+                    done = run(batch)
+                yield done
+            return
+        begin = be_one_thread if self._placement.device == "cpu" else None
+        rest = (batch for some in (first, batches) for batch in some)
+        yield from read_ahead(rest, run, self.lanes, threads=self.lanes, begin=begin)
+
     def _text_batch(self, texts: list[str]) -> NDArray[Any]:
-        with self._lock:
-            return self._rows_of(self._model.encode_text, self._tokenizer(texts))
+        with self._tokenizing:
+            tokens = self._tokenizer(texts)
+        with self._replicas.borrow() as replica:
+            return replica.rows(encode_texts, tokens)
 
     def _pixel_batch(self, pixels: list[Pixels]) -> NDArray[Any]:
+        def encode(model: Any, batch: Any) -> Any:
+            return model.encode_image(
+                self._preprocessing.normalised(batch, self._placement.dtype), normalize=False
+            )
+
         import torch
 
-        batch = torch.from_numpy(np.stack(pixels)).to(self._placement.dtype)
-        with self._lock:
-            return self._rows_of(self._model.encode_image, batch)
+        with self._replicas.borrow() as replica:
+            return replica.rows(encode, torch.from_numpy(np.stack(pixels)))
 
     def _places(self, image: Image) -> Places:
         import torch
@@ -99,7 +155,7 @@ class OpenClipEncoder(BaseEncoder):
         reader = reader_of(self._model.visual, self.name)
         transform = self._transform if reader.scale == 1 else self._enlarging(reader.scale)
         pixels = transform(image)[None].to(self._placement.device, self._placement.dtype)  # (1, 3, h, w)
-        with self._lock, torch.inference_mode():
+        with self._alone, torch.inference_mode():
             raw = reader.read(pixels).float().cpu().numpy()  # (rows, cols, dim)
         cfg = self._model.visual.preprocess_cfg
         box = box_of(image.width, image.height, size=cfg["size"], mode=cfg["resize_mode"])
@@ -115,20 +171,16 @@ class OpenClipEncoder(BaseEncoder):
         larger: Callable[[Image], Any] = image_transform_v2(enlarged, is_train=False)
         return larger
 
-    def _rows_of(self, encode: Callable[..., Any], batch: Any) -> NDArray[Any]:
-        import torch
-
-        with torch.inference_mode():
-            rows: NDArray[Any] = (
-                encode(batch.to(self._placement.device), normalize=False).float().cpu().numpy()
-            )
-        return rows
-
 
 def load(name: str, options: Options) -> OpenClipEncoder:
     """The open_clip model of that canonical name; `load_encoder` says what is raised."""
     placement = place(options.device, options.precision)
-    return OpenClipEncoder(name, locate(name, local_only=options.local_only), placement, options)
+    if name == "bundled" and placement.device == "cpu" and options.precision is None:
+        placement = replace(placement, precision="fp32")  # its tower takes less time than to decode a picture
+    source = locate(name, local_only=options.local_only)
+    encoder = OpenClipEncoder(name, source, placement, options)
+    texttower.remember(encoder, source)
+    return encoder
 
 
 def _build(name: str, source: Source, placement: Placement) -> tuple[Any, Any]:
@@ -136,7 +188,9 @@ def _build(name: str, source: Source, placement: Placement) -> tuple[Any, Any]:
     import open_clip
 
     # open_clip's mixed modes leave CoCa's attention pooling in float32, and it fails; pure ones are as exact.
-    precision = "fp32" if placement.precision == "fp32" else f"pure_{placement.precision}"
+    precision = f"pure_{placement.precision}"
+    if placement.precision == "fp32" or _folds(source):  # sums of weights, to be rounded once only
+        precision = "fp32"
     own_text = {}
     if source.texts.tower is not None:  # from files at hand: open_clip would ask the hub, and for weights too
         tower = {"hf_model_name": str(source.texts.tower), "hf_model_pretrained": False}
@@ -160,7 +214,14 @@ def _build(name: str, source: Source, placement: Placement) -> tuple[Any, Any]:
         raise WeightsError(f"open_clip cannot build the architecture of {name}: {error}") from error
     with _silent_open_clip():
         weights.load_into(model, source.weights)
-    return model.eval(), transform
+    fuse(model.eval().visual, placement.dtype)
+    return model.to(placement.dtype) if precision == "fp32" else model, transform
+
+
+def _folds(source: Source) -> bool:
+    """Whether the image tower may have batch norms, or branches, to be folded into its convolutions."""
+    trunk = source.config["vision_cfg"].get("timm_model_name")
+    return trunk is not None and not trunk.startswith("vit_")
 
 
 class _Tokenizer:
@@ -226,7 +287,11 @@ def _simple_tokenizer(source: Source, settings: dict[str, Any]) -> Any:
 def _fingerprint(
     source: Source, preprocess: dict[str, Any], probes: Any, identity: str, upright: bool
 ) -> str:
-    """A hash of all that the rows depend on: architecture, preprocessing, tokens, weights. 32 hex digits."""
+    """A hash of all that the rows depend on: architecture, preprocessing, tokens, weights. 32 hex digits.
+
+    The precision is left out: rows of bf16 lie within rounding of those of fp32 (cosine 0.999), so that a
+    collection may be filled on one machine and searched on another.
+    """
     facts = {
         "architecture": _essence(source.config, source.quick_gelu),
         "preprocess": {key: _plain(value) for key, value in sorted(preprocess.items())},

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipkit.ahead import read_ahead
 from clipkit.encoder import batched
 from clipkit.errors import ImageError
 from clipkit.images import open_image
 from clipkit.neighbours.kmeans import Ints
-from clipkit.stages import read_ahead
 
 Floats: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]

@@ -1,15 +1,13 @@
-"""Model cards: data, not code. What is known of the models worth choosing from, and who published it.
+"""Models of pictures and texts in one space: CLIP and SigLIP, all of open_clip.
 
-Figures are copied from their sources and never estimated; what no source states is None. The aliases were
-chosen in this order: a licence that allows any use, recall in image-text retrieval, size, languages.
-MobileCLIP, DFN (Apple's research licence) and MetaCLIP, NLLB-CLIP (CC-BY-NC) were left out for theirs.
+The aliases were chosen in this order: a licence that allows any use, recall in image-text retrieval, size,
+languages. MobileCLIP, DFN (Apple's research licence) and MetaCLIP, NLLB-CLIP (CC-BY-NC) were left out for
+theirs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from clipkit.errors import UnknownModel, did_you_mean
+from clipkit.encoders.catalog.card import ENGLISH, ModelCard, Score
 
 # Where figures come from; the hexadecimal number is the commit that was read.
 RESULTS = "open_clip, docs/openclip_results.csv, 0a1cc15"
@@ -19,53 +17,9 @@ OPENCLIP_README = "open_clip, README.md, table of zero-shot results"
 SIGLIP2 = "big_vision, configs/proj/image_text/README_siglip2.md, 1659d42 (its own evaluation)"
 MOBILECLIP2 = "apple/MobileCLIP2-B model card, table of checkpoints"
 
-ENGLISH = "English"
 WEBLI = "multilingual: trained on alt-texts in 109 languages (WebLI)"
 
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A published figure in percent, and where it is published."""
-
-    percent: float
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """What to know before choosing a model.
-
-    `name` is its alias, or else its `spec`. `dim` is the length of its vectors, `image_size` the edge in
-    pixels that pictures are reduced to, `context_length` in tokens. `parameters` counts both towers;
-    `download_mb` is the weights file in 10^6 bytes: on the hub they are stored in 4 bytes each. `needs` names
-    the extra to install. Scores: `imagenet` is zero-shot top-1; the others are recall@1 on MS-COCO (5,000
-    images) and on Crossmodal-3600 (mean of 36 languages), from text to image or from image to text.
-    """
-
-    name: str
-    spec: str
-    repo: str
-    licence: str
-    languages: str
-    dim: int
-    image_size: int
-    context_length: int
-    parameters: int
-    note: str
-    imagenet: Score | None = None
-    coco_text_to_image: Score | None = None
-    coco_image_to_text: Score | None = None
-    xm3600_text_to_image: Score | None = None
-    xm3600_image_to_text: Score | None = None
-    needs: str | None = None
-    modalities: frozenset[str] = frozenset({"text", "image"})
-
-    @property
-    def download_mb(self) -> int:
-        return round(self.parameters * 4 / 1e6)
-
-
-_CARDS = (
+CARDS = (
     ModelCard(
         name="fast",
         spec="ViT-B-32-256/datacomp_s34b_b86k",
@@ -253,21 +207,3 @@ _CARDS = (
         coco_image_to_text=Score(50.12, RETRIEVAL),
     ),
 )
-
-
-def cards() -> tuple[ModelCard, ...]:
-    """All cards, those with an alias first."""
-    return _CARDS
-
-
-def card(name: str) -> ModelCard:
-    """The card of that alias or spec. Raises UnknownModel for another name, with those closest to it."""
-    for found in _CARDS:
-        if name in (found.name, found.spec):
-            return found
-    raise UnknownModel(f"there is no card of {name!r}. {did_you_mean(name, (c.name for c in _CARDS))}")
-
-
-def aliases() -> dict[str, str]:
-    """What each alias stands for: "fast" and its like, to specs."""
-    return {found.name: found.spec for found in _CARDS if found.name != found.spec}

@@ -1,0 +1,1 @@
+"""The HTTP server: embeddings and searches that every client already speaks to."""

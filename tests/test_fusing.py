@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+
+from clipkit.encoders.fusing import fuse
+from clipkit.encoders.texts import encode_texts
+from tests import models
+
+TINY_DARKNET: dict[str, Any] = {
+    "embed_dim": 24,
+    "vision_cfg": {
+        "timm_model_name": "cs3darknet_s",
+        "timm_model_pretrained": False,
+        "timm_pool": "avg",
+        "timm_proj": "linear",
+        "image_size": 32,
+    },
+    "text_cfg": models.TINY_CLIP["text_cfg"],
+}
+DEEP_CLIP = deepcopy(models.TINY_CLIP)
+DEEP_CLIP["vision_cfg"] |= {"layers": 12, "width": 64, "patch_size": 8}
+EOS = deepcopy(models.TINY_CLIP)
+EOS["text_cfg"] |= {"pool_type": "eos", "eos_id": 49407}
+
+
+def model_of(config: dict[str, Any], kind: Any = open_clip.CLIP) -> Any:
+    settings = {key: value for key, value in config.items() if key not in ("custom_text", "multimodal_cfg")}
+    model = kind(**deepcopy(settings))
+    weights = models.random_weights(model, 0, torch.float32)
+    model.load_state_dict(weights)
+    if any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
+        model.load_state_dict(weights | models.normalising(model, 0, torch.float32))
+    return model.eval()
+
+
+def noise(n: int = 6) -> torch.Tensor:
+    return torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def rows(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return torch.nn.functional.normalize(visual(pixels).double(), dim=-1)
+
+
+@pytest.mark.parametrize("config", [TINY_DARKNET, models.TINY_CLIP], ids=["convolutions", "ViT"])
+def test_a_fused_tower_gives_the_rows_of_the_plain_one(config: dict[str, Any]) -> None:
+    visual = model_of(config).visual
+    expected = rows(visual, noise())
+    fuse(visual, torch.float32)
+    torch.testing.assert_close(rows(visual, noise()), expected, atol=1e-5, rtol=0)
+
+
+def test_no_batch_norm_is_left() -> None:
+    visual = model_of(TINY_DARKNET).visual
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in visual.modules())
+    fuse(visual, torch.float32)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in visual.modules())
+
+
+def test_sums_in_full_come_nearer_to_float32() -> None:
+    visual = model_of(DEEP_CLIP).visual
+    expected = rows(visual, noise())
+    plain = deepcopy(visual).to(torch.bfloat16)
+    fuse(visual, torch.bfloat16)
+    pixels = noise().to(torch.bfloat16)
+    away = 1 - (rows(plain, pixels) * expected).sum(dim=1).min()
+    fused = 1 - (rows(visual, pixels) * expected).sum(dim=1).min()
+    assert fused < away / 2
+    assert visual.transformer.resblocks[0].mlp.c_fc.weight.dtype == torch.bfloat16
+
+
+# --- texts
+
+
+TOKENS = open_clip.get_tokenizer("ViT-B-32")(
+    ["red", "a photo of two dogs", "", "word " * 40], context_length=20
+)
+
+
+@pytest.mark.parametrize("kind", [open_clip.CLIP, open_clip.CustomTextCLIP])
+@pytest.mark.parametrize("config", [models.TINY_CLIP, EOS], ids=["argmax", "eos"])
+@pytest.mark.parametrize("n", [1, 3, 4])
+def test_a_text_without_its_padding_has_the_same_row(config: dict[str, Any], kind: Any, n: int) -> None:
+    model = model_of(config, kind)
+    seen: list[int] = []
+    tower = model if kind is open_clip.CLIP else model.text
+    tower.transformer.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    with torch.no_grad():
+        short = encode_texts(model, TOKENS[:n])
+        padded = model.encode_text(TOKENS[:n], normalize=False)
+    torch.testing.assert_close(short, padded, atol=1e-6, rtol=1e-6)
+    assert seen == [{1: 3, 3: 7, 4: 20}[n], 20]  # the marks of start and end count
+
+
+def test_a_tower_that_reads_the_last_place_or_all_keeps_the_padding() -> None:
+    config = deepcopy(models.TINY_SIGLIP)
+    for name in ("hf_tokenizer_name", "tokenizer_kwargs"):
+        config["text_cfg"].pop(name)
+    model = model_of(config, open_clip.CustomTextCLIP)
+    tokens = torch.randint(0, 300, (3, 16), generator=torch.Generator().manual_seed(0))
+    seen: list[int] = []
+    model.text.transformer.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    with torch.no_grad():
+        torch.testing.assert_close(encode_texts(model, tokens), model.encode_text(tokens, normalize=False))
+    assert seen == [16, 16]

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipkit import Collection
+from clipkit.testing import FakeEncoder
+
+SEARCH = """
+import sys
+from clipkit.cli import main
+code = main(sys.argv[1:])
+sys.stdout.flush()
+loaded = [name for name in {names} if name in sys.modules]
+print(code, *loaded, file=sys.stderr)
+"""
+SPARED = ("torch", "open_clip", "pandas", "lance_namespace_urllib3_client", "gradio")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "a dog", "--json"),
+        ("search", "7 dogs", "--hybrid", "--min-score", "auto"),
+        ("recommend", "--like", "0"),
+        ("album", "show", "dogs"),
+    ],
+    ids=["search", "hybrid", "recommend", "album"],
+)
+def test_a_question_imports_nothing_that_it_can_do_without(db: Path, arguments: tuple[str, ...]) -> None:
+    from clipkit.albums import Album, save
+
+    collection = Collection.create(db=db, encoder=FakeEncoder())
+    collection.add_texts([f"{number} dogs" for number in range(30)], ids=[str(n) for n in range(30)])
+    save(collection, Album("dogs", "7 dogs"))
+    command = [sys.executable, "-c", SEARCH.format(names=SPARED), *arguments, "--db", str(db)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout
+    assert done.stderr.splitlines()[-1] == "0"
+
+
+def test_what_was_spared_can_be_imported_later() -> None:
+    code = """
+import sys
+from clipkit.cli.sparing import spared
+with spared():
+    import lancedb, pyarrow.dataset
+finders = len(sys.meta_path)
+with spared():
+    pass
+import pandas, lance_namespace_urllib3_client.models as models
+assert len(sys.meta_path) == finders
+print(pandas.Series([1]).sum(), models.ListTablesResponse(tables=["a"]).to_json())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == '1 {"tables": ["a"]}\n'
