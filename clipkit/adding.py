@@ -19,9 +19,9 @@ from clipkit.errors import ImageError, InvalidInput, ServiceError
 from clipkit.filters import all_of, id_in
 from clipkit.folders import FoundFile, path_to_id, resolved
 from clipkit.images import MAX_PIXELS
+from clipkit.reading import Decoded, Unreadable, decode_value, read_file
 from clipkit.reports import AddReport
 from clipkit.schema import ItemRow
-from clipkit.stages import Decoded, Unreadable, decode_value, read_file
 from clipkit.store import Store
 
 ADD_BATCH = 1024  # items encoded and written together

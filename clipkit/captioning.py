@@ -36,7 +36,8 @@ from clipkit.folders import (
     is_under,
 )
 from clipkit.pipeline import Run
-from clipkit.stages import Changes, Unreadable, differing
+from clipkit.reading import Unreadable
+from clipkit.stages import Changes, differing
 from clipkit.store import Store
 
 _FILES_AHEAD = 256  # caption files read, or being read, beyond those that are written

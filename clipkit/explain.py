@@ -29,9 +29,9 @@ from clipkit.hits import Item
 from clipkit.images import open_image
 from clipkit.query import Query
 from clipkit.queryline import What
+from clipkit.reading import original
 from clipkit.refining import vectors_of
 from clipkit.searching import parsed_query
-from clipkit.stages import original
 
 if TYPE_CHECKING:
     from clipkit.collection import Collection

@@ -31,8 +31,9 @@ from clipkit.folders import (
 )
 from clipkit.images import MAX_PIXELS
 from clipkit.pipeline import Meter, Run
+from clipkit.reading import Unreadable
 from clipkit.reports import Failure, IndexInterrupted, IndexReport, Progress
-from clipkit.stages import Changes, Unreadable, compare, differing
+from clipkit.stages import Changes, compare, differing
 from clipkit.store import Store
 from clipkit.writing import Writer
 

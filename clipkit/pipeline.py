@@ -6,27 +6,26 @@ What waits between the stages is bounded, so memory does not grow with the folde
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
 
+from clipkit import bulk
 from clipkit.ahead import read_ahead
 from clipkit.archives import Archive
+from clipkit.bulk import Read
 from clipkit.encoder import Encoder
 from clipkit.errors import InvalidInput
 from clipkit.filters import all_of
 from clipkit.folders import FoundFile
+from clipkit.reading import Copy, Decoded, KnownHashes, Unreadable, read_file, read_member
 from clipkit.reports import Progress
-from clipkit.stages import Copy, Decoded, KnownHashes, Unreadable, read_file, read_member
 from clipkit.store import Store
 from clipkit.writing import Writer
 
 ENCODE_BATCH = 64  # pictures handed to the encoder at once, or more; it splits them further as it likes
 READ_AHEAD = max(2 * ENCODE_BATCH, 32 * (os.cpu_count() or 1))  # files read beyond those that are encoded
-
-T = TypeVar("T")
 
 
 class Meter:
@@ -61,11 +60,20 @@ class Run:
     def index_files(self, files: list[FoundFile]) -> None:
         """Bring these files into the writer. Stored when this returns."""
         if files:
-            read = partial(read_file, encoder=self.encoder, max_pixels=self.max_pixels)
-            self._feed(files, partial(read, known=self._known_hashes()))
+            self._feed(self._read(files, self._known_hashes()))
             again = self.writer.take_unfound()  # copies whose source another process has deleted meanwhile
-            self._feed([file for file in files if file.id in again], partial(read, known=None))
+            self._feed(self._read([file for file in files if file.id in again], None))
             self.writer.flush()
+
+    def _read(self, files: list[FoundFile], known: KnownHashes | None) -> Generator[Read, None, None]:
+        if len(files) >= bulk.MANY:
+            encoder = self.encoder()
+            decoder = getattr(encoder, "jpeg_decoder", lambda: None)()
+            if decoder is not None:
+                task = bulk.Task(encoder, decoder.preprocessing, known, self.max_pixels)
+                return bulk.read_many(files, task, decoder)
+        read = partial(read_file, encoder=self.encoder, known=known, max_pixels=self.max_pixels)
+        return read_ahead(files, read, READ_AHEAD)
 
     def index_members(self, archive: Archive, done: set[str]) -> None:
         """Bring the pictures of an archive, but for those that are done, into the writer. Stored when this
@@ -73,10 +81,12 @@ class Run:
         if len(done) == len(archive.ids):
             return
         read = partial(read_member, encoder=self.encoder, max_pixels=self.max_pixels)
-        self._feed(archive.members(done), partial(read, known=self._known_hashes()))
+        members = archive.members(done)
+        self._feed(read_ahead(members, partial(read, known=self._known_hashes()), READ_AHEAD))
         again = self.writer.take_unfound()
         if again:
-            self._feed(archive.members(set(archive.ids) - again), partial(read, known=None))
+            members = archive.members(set(archive.ids) - again)
+            self._feed(read_ahead(members, partial(read, known=None), READ_AHEAD))
             self.writer.flush()
 
     def _known_hashes(self) -> KnownHashes:
@@ -86,11 +96,11 @@ class Run:
             self.hashes = KnownHashes(stored["content_hash"])
         return self.hashes
 
-    def _feed(self, files: Iterable[T], read: Callable[[T], Decoded | Copy | Unreadable]) -> None:
-        """Send `files` through reading and encoding into the writer."""
+    def _feed(self, read: Generator[Read, None, None]) -> None:
+        """Send what was read through the encoder into the writer."""
         waiting: list[Decoded] = []
-        with closing(read_ahead(files, read, READ_AHEAD)) as results:
-            for result in results:
+        with closing(read):
+            for result in read:
                 skipped = 0
                 match result:
                     case Decoded():

@@ -25,8 +25,8 @@ from clipkit.errors import CollectionMismatch, ImageError, InvalidInput
 from clipkit.filters import all_of, id_in
 from clipkit.folders import file_of
 from clipkit.images import MAX_PIXELS, open_image
+from clipkit.reading import original, size_needed
 from clipkit.reports import Failure, Progress, ReindexReport
-from clipkit.stages import original, size_needed
 from clipkit.stamps import Stamp
 from clipkit.store import Store
 

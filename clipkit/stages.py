@@ -1,44 +1,24 @@
-"""The stages of indexing as plain functions: compare → read → (encode) → reuse; and reopen, years later.
+"""The stages of indexing as plain functions: compare → (read → encode) → reuse.
 
 They hold no state and touch no table, so that threads here and partitions elsewhere can run the same ones.
-Encoding is `Encoder.encode_pixels`, writing is `Store.write`.
+Reading is in `reading`, encoding is `Encoder.encode_pixels`, writing is `Store.write`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from clipkit import archives
-from clipkit.archives import Member
-from clipkit.encoder import Encoder, ImageInput, Pixels
-from clipkit.errors import ImageError, MissingExtra
-from clipkit.folders import FoundFile, Walk, id_to_path, member_of
-from clipkit.images import (
-    MAX_PIXELS,
-    THUMBNAIL_EDGE,
-    Picture,
-    enough_for,
-    open_image,
-    read_picture,
-    thumbnail,
-)
-from clipkit.schema import BUILTIN_COLUMNS, ItemRow
+from clipkit.folders import FoundFile, Walk
+from clipkit.reading import Copy
+from clipkit.schema import BUILTIN_COLUMNS
 from clipkit.stamps import is_vector_column
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-MAX_FILE_BYTES = 1 << 30  # beyond every camera; bounds what one file can take of memory
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -57,31 +37,6 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """A file that was read: its row but for the vector, and what the encoder wants."""
-
-    row: ItemRow
-    pixels: Pixels
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """A file whose content the collection has already, under this or another id."""
-
-    file: FoundFile
-    content_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A file that could not be read. Unless `lasting`, it is tried again even if it does not change."""
-
-    file: FoundFile
-    reason: str
-    lasting: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Reused:
     """Rows that give copies the vector of their content; beside each table, which items they are from."""
 
@@ -90,19 +45,6 @@ class Reused:
     copied: pa.Table  # the built-in columns and all vectors: items of their own
     copied_from: list[str]
     unfound: list[Copy]  # the source has been deleted meanwhile
-
-
-class KnownHashes:
-    """The content hashes of a collection, 8 bytes each. A false hit is as rare as a 64-bit collision."""
-
-    def __init__(self, hashes: pa.ChunkedArray) -> None:
-        heads = (int(value[:16], 16) for value in hashes.to_pylist() if value)
-        self._heads = np.sort(np.fromiter(heads, np.uint64))
-
-    def __contains__(self, content_hash: str) -> bool:
-        head = np.uint64(int(content_hash[:16], 16))
-        at = int(np.searchsorted(self._heads, head))
-        return at < len(self._heads) and bool(self._heads[at] == head)
 
 
 def compare(walk: Walk, items: pa.Table, failures: pa.Table, *, retry: bool = False) -> Changes:
@@ -131,155 +73,6 @@ def differing(files: Sequence[FoundFile], known: pa.Table) -> list[FoundFile]:
     """Those of `files` that are not known, or not with their size and time."""
     ids, stats = _columns(files)
     return _picked(files, ~_lookup(ids, stats, known)[1])
-
-
-def read_file(
-    file: FoundFile, encoder: Callable[[], Encoder], known: KnownHashes | None, max_pixels: int
-) -> Decoded | Copy | Unreadable:
-    """The file's picture, ready to encode; or that its content is `known`; or why it cannot be read.
-
-    The file is read once. Its size and time are taken from the open file, so they belong to those bytes.
-    `encoder` is called only for unknown content, and what it raises is passed on: that is not the file's.
-    """
-    try:
-        with open(file.path, "rb") as stream:
-            before = os.fstat(stream.fileno())
-            data = stream.read(MAX_FILE_BYTES + 1)
-            after = os.fstat(stream.fileno())
-    except OSError as error:
-        return Unreadable(file, f"cannot be read: {error.strerror or error}", lasting=False)
-    file = replace(file, size_bytes=before.st_size, mtime_ns=before.st_mtime_ns)
-    if len(data) > MAX_FILE_BYTES:
-        return Unreadable(file, f"is over the limit of {MAX_FILE_BYTES >> 20} MiB", lasting=True)
-    if (after.st_size, after.st_mtime_ns) != (len(data), file.mtime_ns):
-        return Unreadable(file, "changed while it was being read", lasting=False)
-    return _read_data(file, data, encoder, known, max_pixels)
-
-
-def read_member(
-    member: Member, encoder: Callable[[], Encoder], known: KnownHashes | None, max_pixels: int
-) -> Decoded | Copy | Unreadable:
-    """The same for a picture in an archive."""
-    try:
-        data = member.read()
-    except ImageError as error:
-        return Unreadable(member.file, error.reason, lasting=True)
-    except OSError as error:
-        return Unreadable(member.file, f"cannot be read: {error.strerror or error}", lasting=False)
-    return _read_data(member.file, data, encoder, known, max_pixels)
-
-
-def reopen(uri: str) -> BinaryIO:
-    """The image file behind an item's `uri` once more, a file of its own or in an archive, at its start.
-
-    Raises ImageError if it is no longer there or cannot be read.
-    """
-    member = member_of(uri)
-    try:
-        if member is None:
-            with open(id_to_path(uri), "rb") as stream:
-                data = stream.read(MAX_FILE_BYTES + 1)
-            if len(data) > MAX_FILE_BYTES:
-                raise ImageError(f"is over the limit of {MAX_FILE_BYTES >> 20} MiB")
-        else:
-            data = archives.read_member(*member)
-    except FileNotFoundError as error:
-        raise ImageError("does not exist") from error
-    except OSError as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"cannot be read: {error.strerror or error}") from error
-    return _named(data, uri)
-
-
-def original(
-    item: Mapping[str, Any], encoder: Encoder, reduce_to: int, *, max_pixels: int = MAX_PIXELS
-) -> Image | None:
-    """The picture of an item as it was when it was added, if its file or archive still has that.
-
-    `item` has its uri and content_hash. It may be reduced, as in `read_picture`.
-    """
-    if item["uri"] is None:
-        return None
-    try:
-        data = reopen(item["uri"])
-        if hashlib.sha256(data.read()).hexdigest() != item["content_hash"]:
-            return None
-        data.seek(0)
-        picture = read_picture(data, upright=encoder.upright, reduce_to=reduce_to, max_pixels=max_pixels)
-    except (ImageError, MissingExtra):
-        return None
-    return picture.image
-
-
-def _named(data: bytes, identity: str) -> BinaryIO:
-    """The bytes as a stream with a name: some raw formats are told by their suffix alone."""
-    stream = io.BytesIO(data)
-    stream.name = identity
-    return stream
-
-
-def _read_data(
-    file: FoundFile,
-    data: bytes,
-    encoder: Callable[[], Encoder],
-    known: KnownHashes | None,
-    max_pixels: int,
-) -> Decoded | Copy | Unreadable:
-    content_hash = hashlib.sha256(data).hexdigest()
-    if known is not None and content_hash in known:
-        return Copy(file, content_hash)
-    model = encoder()
-    try:
-        picture = read_picture(
-            _named(data, file.id),
-            upright=model.upright,
-            reduce_to=size_needed(model),
-            max_pixels=max_pixels,
-        )
-    except (ImageError, MissingExtra) as error:
-        return Unreadable(file, str(error), lasting=isinstance(error, ImageError))
-    row = picture_row(picture, file.id)
-    row = replace(
-        row, uri=file.id, content_hash=content_hash, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns
-    )
-    return Decoded(row, model.preprocess(picture.image))
-
-
-def decode_value(image: ImageInput, identity: str, encoder: Encoder, position: int) -> Decoded:
-    """An image given as bytes, PIL image or array. Raises ImageError with its position."""
-    try:
-        if isinstance(image, bytes):
-            picture = read_picture(image, upright=encoder.upright, reduce_to=size_needed(encoder))
-        else:
-            whole = open_image(image, upright=encoder.upright)
-            picture = Picture(whole, *whole.size)
-    except ImageError as error:
-        raise ImageError(f"the image {error.reason}", position=position) from error
-    row = picture_row(picture, identity)
-    if isinstance(image, bytes):
-        row = replace(row, content_hash=hashlib.sha256(image).hexdigest(), size_bytes=len(image))
-    return Decoded(row, encoder.preprocess(picture.image))
-
-
-def size_needed(encoder: Encoder) -> int:
-    """The `reduce_to` that leaves enough of a picture for the encoder and for a thumbnail."""
-    return max(encoder.image_size, enough_for(THUMBNAIL_EDGE))
-
-
-def picture_row(picture: Picture, identity: str) -> ItemRow:
-    """The row of a picture, with what its header says and its thumbnail."""
-    return ItemRow(
-        id=identity,
-        kind="image",
-        width=picture.width,
-        height=picture.height,
-        taken_at=picture.taken_at,
-        latitude=picture.latitude,
-        longitude=picture.longitude,
-        camera=picture.camera,
-        thumbnail=thumbnail(picture.image),
-    )
 
 
 def reuse(copies: Sequence[Copy], sources: pa.Table, missing: set[str]) -> Reused:

@@ -14,9 +14,10 @@ from clipkit.encoder import Encoder, Vectors
 from clipkit.errors import StorageError
 from clipkit.filters import all_of, id_in, is_in
 from clipkit.folders import file_of, has_vanished
+from clipkit.reading import Copy, Unreadable
 from clipkit.reports import Failure
 from clipkit.schema import ItemRow
-from clipkit.stages import Copy, Unreadable, readdressed_captions, reuse
+from clipkit.stages import readdressed_captions, reuse
 from clipkit.store import Store
 
 COMMIT_SECONDS = 2.0  # the most work that a crash costs

@@ -21,8 +21,8 @@ from clipkit import Collection
 from clipkit.archives import open_archive
 from clipkit.encoder import Pixels, Vectors
 from clipkit.folders import FoundFile, Selection, member_of
+from clipkit.reading import reopen
 from clipkit.reports import IndexInterrupted, IndexReport
-from clipkit.stages import reopen
 from clipkit.testing import FakeEncoder
 from tests.pictures import draw
 

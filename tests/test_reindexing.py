@@ -17,8 +17,8 @@ from clipkit.comparison import compare_models
 from clipkit.encoder import Pixels, Vectors
 from clipkit.errors import CollectionMismatch, InvalidInput
 from clipkit.images import read_picture
+from clipkit.reading import size_needed
 from clipkit.reports import Progress
-from clipkit.stages import size_needed
 from clipkit.stamps import Stamp
 from clipkit.testing import FakeEncoder
 from tests.pictures import draw, draw_folder

@@ -14,16 +14,8 @@ from clipkit.ahead import read_ahead
 from clipkit.encoder import Encoder
 from clipkit.errors import ImageError
 from clipkit.folders import FoundFile, Walk
-from clipkit.stages import (
-    Copy,
-    Decoded,
-    KnownHashes,
-    Unreadable,
-    compare,
-    read_file,
-    reopen,
-    reuse,
-)
+from clipkit.reading import Copy, Decoded, KnownHashes, Unreadable, read_file, reopen
+from clipkit.stages import compare, reuse
 from clipkit.testing import FakeEncoder
 from tests.pictures import draw
 
@@ -157,7 +149,7 @@ def test_read_file_says_whether_a_second_try_makes_sense(
     missing = read_file(FoundFile(str(tmp_path / "none.jpg"), 0, 0), FakeEncoder, None, 10**6)
     assert isinstance(missing, Unreadable)
     assert not missing.lasting
-    monkeypatch.setattr("clipkit.stages.MAX_FILE_BYTES", 5)
+    monkeypatch.setattr("clipkit.reading.MAX_FILE_BYTES", 5)
     large = read_file(FoundFile(str(broken), 0, 0), FakeEncoder, None, 10**6)
     assert isinstance(large, Unreadable)
     assert "over the limit" in large.reason

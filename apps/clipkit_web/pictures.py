@@ -19,7 +19,7 @@ from clipkit.errors import ClipkitError, ImageError, MissingExtra
 from clipkit.folders import id_to_path
 from clipkit.hits import Item
 from clipkit.images import open_image
-from clipkit.stages import reopen
+from clipkit.reading import reopen
 from clipkit_web.site import Site
 
 T = TypeVar("T")

@@ -24,9 +24,9 @@ from clipkit.encoder import Encoder, Pixels, batched, unit_rows
 from clipkit.errors import InvalidInput
 from clipkit.folders import FoundFile
 from clipkit.images import MAX_PIXELS
+from clipkit.reading import Decoded, read_file
 from clipkit.reports import Progress
 from clipkit.schema import ItemRow
-from clipkit.stages import Decoded, read_file
 from clipkit.stamps import Stamp
 from clipkit.store import Store
 from clipkit.tuning import PHRASES

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
-BATCH_SIZES = {"cuda": 256, "mps": 64, "cpu": 16}
+BATCH_SIZES = {"cuda": 512, "mps": 64, "cpu": 16}
 """Inputs per forward pass: what keeps each kind of device busy with a ViT-B without much memory."""
 
 

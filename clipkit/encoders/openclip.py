@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.ahead import read_ahead
@@ -22,6 +21,7 @@ from clipkit.encoder import BaseEncoder, Pixels, Places, T, unit_places
 from clipkit.encoders import texttower, weights
 from clipkit.encoders.devices import Placement, place
 from clipkit.encoders.fusing import fuse
+from clipkit.encoders.jpegs import JpegDecoder
 from clipkit.encoders.patches import box_of, reader_of
 from clipkit.encoders.pixels import Preprocessing
 from clipkit.encoders.sources import Source, locate
@@ -96,6 +96,13 @@ class OpenClipEncoder(BaseEncoder):
         """
         return self._preprocessing.resized(image)
 
+    def jpeg_decoder(self) -> JpegDecoder | None:
+        """What decodes JPEGs where the model runs; None where that is a CPU, or torchvision cannot."""
+        if not self._placement.device.startswith("cuda"):
+            return None
+        decoder = JpegDecoder(self._placement.device, self._preprocessing, upright=self.upright)
+        return decoder if decoder.works() else None
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, uncut, with those that mark start and end."""
         with self._tokenizing:
@@ -144,10 +151,8 @@ class OpenClipEncoder(BaseEncoder):
                 self._preprocessing.normalised(batch, self._placement.dtype), normalize=False
             )
 
-        import torch
-
         with self._replicas.borrow() as replica:
-            return replica.rows(encode, torch.from_numpy(np.stack(pixels)))
+            return replica.rows(encode, replica.batch(pixels))
 
     def _places(self, image: Image) -> Places:
         import torch

@@ -33,16 +33,28 @@ class Preprocessing:
         self._mean, self._std = cfg["mean"], cfg["std"]
         square = self.size[0] == self.size[1]
         known = self._mode == "squash" or (self._mode == "shortest" and square)
-        self._fast = known and self._filter in ("bilinear", "bicubic") and _has_fast_resize()
+        self.portable = known and self._filter in ("bilinear", "bicubic")  # torch can do it, on any device
+        self._fast = self.portable and _has_fast_resize()
 
     def resized(self, image: Image) -> NDArray[np.uint8]:
         """The part of an RGB picture that the model sees, as it sees it: (height, width, 3)."""
         if not self._fast:
             return self._by_pillow(image)
-        height, width = self._whole(image)
+        height, width = self._whole(*full_size(image))
         pixels = _resize(np.array(image), height, width, self._filter)
-        top, left = (round((edge - seen) / 2) for edge, seen in zip((height, width), self.size, strict=True))
-        return np.ascontiguousarray(pixels[top : top + self.size[0], left : left + self.size[1]])
+        rows, columns = self._middle(height, width)
+        return np.ascontiguousarray(pixels[rows, columns])
+
+    def cropped(self, pictures: torch.Tensor) -> torch.Tensor:
+        """The same, not rounded, of pictures of one size on any device: (n, 3, h, w), float32, 0 to 255."""
+        import torch
+
+        height, width = self._whole(pictures.shape[-1], pictures.shape[-2])
+        resized = torch.nn.functional.interpolate(
+            pictures, size=(height, width), mode=self._filter, antialias=True
+        )
+        rows, columns = self._middle(height, width)
+        return resized[..., rows, columns]
 
     def normalised(self, pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """A batch of `resized`, (n, height, width, 3) uint8 on any device, as (n, 3, height, width)."""
@@ -52,15 +64,19 @@ class Preprocessing:
         scaled = pixels.to(torch.float32).mul_(1 / (255 * std)).sub_(mean / std)
         return scaled.permute(0, 3, 1, 2).to(dtype)  # channels stay last in memory, as convolutions like them
 
-    def _whole(self, image: Image) -> tuple[int, int]:
+    def _whole(self, width: int, height: int) -> tuple[int, int]:
         """Height and width to resize to before the middle is cut out, as torchvision's Resize has them."""
         if self._mode == "squash":
             return self.size
-        width, height = full_size(image)
         edge = self.size[0]
         if width <= height:
             return int(edge * height / width), edge
         return edge, int(edge * width / height)
+
+    def _middle(self, height: int, width: int) -> tuple[slice, slice]:
+        """The rows and columns that the model sees, as torchvision's CenterCrop has them."""
+        top, left = (round((edge - seen) / 2) for edge, seen in zip((height, width), self.size, strict=True))
+        return slice(top, top + self.size[0]), slice(left, left + self.size[1])
 
     def _by_pillow(self, image: Image) -> NDArray[np.uint8]:
         least = -(-max(image.size) // min(self.size))

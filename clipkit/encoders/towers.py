@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,13 +22,31 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
 class Replica:
     """A model on its device. A `stream` of its own lets a GPU copy one batch while it computes another."""
 
-    model: Any
-    device: str
-    stream: Any = None
+    def __init__(self, model: Any, device: str, stream: Any = None) -> None:
+        self.model = model
+        self.device = device
+        self.stream = stream
+        self._pinned: torch.Tensor | None = None
+
+    def batch(self, pixels: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """Arrays of one shape as one, in memory that a GPU copies from at full speed.
+
+        It is good until the next call: to pin memory takes longer than to fill it, so there is one piece.
+        """
+        import torch
+
+        if self.stream is None:
+            return torch.from_numpy(np.stack(pixels))
+        shape = (len(pixels), *pixels[0].shape)
+        if self._pinned is None or self._pinned.numel() < math.prod(shape):
+            self._pinned = torch.empty(math.prod(shape), dtype=torch.uint8, pin_memory=True)
+        batch = self._pinned[: math.prod(shape)].view(shape)
+        for row, picture in zip(batch.numpy(), pixels, strict=True):
+            row[:] = picture
+        return batch
 
     def rows(self, encode: Callable[[Any, Any], Any], batch: torch.Tensor) -> NDArray[Any]:
         """The float32 rows that `encode(model, batch)` gives of a batch that is in memory."""
@@ -39,7 +57,7 @@ class Replica:
                 rows: NDArray[Any] = encode(self.model, batch.to(self.device)).float().cpu().numpy()
                 return rows
             with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
-                there = batch.pin_memory().to(self.device, non_blocking=True)
+                there = batch.to(self.device, non_blocking=True)
                 on_gpu: NDArray[Any] = encode(self.model, there).float().cpu().numpy()  # waits for the stream
                 return on_gpu
 

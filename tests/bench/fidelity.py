@@ -30,7 +30,7 @@ from clipkit.encoders.openclip import OpenClipEncoder
 from clipkit.encoders.sources import BUNDLED
 from clipkit.folders import FoundFile
 from clipkit.images import MAX_PIXELS
-from clipkit.stages import Decoded, read_file
+from clipkit.reading import Decoded, read_file
 from tests import models
 
 FAMILIES = {

@@ -24,7 +24,7 @@ from PIL import Image
 from clipkit import Collection, load_encoder
 from clipkit.encoder import Pixels
 from clipkit.images import read_picture
-from clipkit.stages import size_needed
+from clipkit.reading import size_needed
 from tests.bench.speed.plain import QUERY, timed
 from tests.bench.speed.processes import RESULT
 
