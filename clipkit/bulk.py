@@ -42,15 +42,15 @@ if TYPE_CHECKING:
 MANY = 4096  # files; for fewer, it is not worth while to start the processes
 MOST_FILES = 128  # of a chunk; more at once are decoded no faster
 MOST_BYTES = 16 << 20  # of a chunk, which is in memory as a whole
-MOST_PIXELS = 100_000_000  # decoded at once: 0.3 GB on the device
-_DECODING = 4  # chunks that are decoded at the same time; thumbnails are written by the threads that do it
+MOST_PIXELS = 50_000_000  # decoded at once: with all that is made of them, 1 GB on the device
+_DECODING = 6  # chunks that are decoded at the same time; thumbnails are written by the threads that do it
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from clipkit.bulk import serve; serve()"
 
 Read: TypeAlias = "Decoded | Copy | Unreadable"
 
 
 class Preprocess(Protocol):
-    """What a process is told of a model; it can be pickled."""
+    """What a process is told of a model; pickled, it needs no torch, which takes seconds to load."""
 
     def resized(self, image: Image) -> NDArray[Any]: ...
 
@@ -75,12 +75,9 @@ class Task:
         self.upright = encoder.upright
         self._known = known
         self._max_pixels = max_pixels
-        self._pickled = pickle.dumps(preprocessing)  # torch comes with it, for which few have any use
-        self._preprocessing: Preprocess | None = None
+        self._preprocessing = preprocessing
 
     def preprocess(self, image: Image) -> Pixels:
-        if self._preprocessing is None:
-            self._preprocessing = pickle.loads(self._pickled)  # noqa: S301 - by whoever started this process
         return self._preprocessing.resized(image)
 
     def read(self, files: Sequence[FoundFile]) -> list[Undecoded | Read]:

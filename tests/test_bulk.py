@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -194,6 +197,17 @@ def test_files_are_read_as_one_by_one_in_their_order(files: list[FoundFile]) -> 
     assert [type(item) for item in one_by_one] == kinds
     together = list(read_many(files, task(), encoder.decoder))
     assert [nearly_equal(*pair) for pair in zip(together, one_by_one, strict=True)] == [True] * 9
+
+
+def test_a_process_needs_no_torch(files: list[FoundFile]) -> None:
+    code = (
+        "import pickle, sys; task, files = pickle.load(sys.stdin.buffer); read = task.read(files); "
+        "print(*(type(item).__name__ for item in read), 'torch' in sys.modules)"
+    )
+    given = pickle.dumps((task(), files))
+    done = subprocess.run([sys.executable, "-c", code], input=given, capture_output=True, check=True)
+    kinds = "Undecoded Decoded Undecoded Unreadable Decoded Unreadable Undecoded Undecoded Unreadable"
+    assert done.stdout.decode().split() == [*kinds.split(), "False"]
 
 
 def test_known_content_is_not_decoded(files: list[FoundFile]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from io import BytesIO
 from typing import Any
 
@@ -63,6 +64,13 @@ def test_where_pillow_resizes_it_is_exactly_open_clips(
     torch.testing.assert_close(
         normalised(preprocessing, photo(91, 57)), transform(photo(91, 57)), atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize(("mode", "size"), MODES)
+def test_another_process_sees_exactly_what_open_clip_does(mode: str, size: Any) -> None:
+    preprocessing, transform = both(size, mode)
+    there = pickle.loads(pickle.dumps(preprocessing))
+    torch.testing.assert_close(normalised(there, photo(91, 57)), transform(photo(91, 57)), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("width", range(1201, 1209))

@@ -55,20 +55,20 @@ class JpegDecoder:
         from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
         files = [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in jpegs]
+        seen: dict[int, NDArray[np.uint8]] = {}
+        small: dict[int, torch.Tensor] = {}
         with torch.inference_mode(), self._own_stream():
-            seen, small = [], []
-            for image, orientation in zip(
-                decode_jpeg(files, mode=ImageReadMode.RGB, device=self._device), orientations, strict=True
-            ):
-                whole = (_turned(image, orientation) if self.upright else image)[None].float()
-                seen.append(self.preprocessing.cropped(whole)[0])
-                small.append(_within(whole, THUMBNAIL_EDGE)[0])
-            pixels = _rounded(torch.stack(seen).permute(0, 2, 3, 1)).contiguous().cpu().numpy()
-            flat = _rounded(torch.cat([picture.flatten() for picture in small])).cpu()
-        pictures = flat.split([picture.numel() for picture in small])
-        shaped = [flat.view(picture.shape) for flat, picture in zip(pictures, small, strict=True)]
-        thumbnails = [encode_jpeg(picture, quality=THUMBNAIL_QUALITY).numpy().tobytes() for picture in shaped]
-        return list(zip(pixels, thumbnails, strict=True))
+            images = decode_jpeg(files, mode=ImageReadMode.RGB, device=self._device)
+            for places in _alike(images, orientations):
+                whole = torch.stack([images[at] for at in places])
+                if self.upright:
+                    whole = _turned(whole, orientations[places[0]])
+                whole = whole.float()
+                pixels = _rounded(self.preprocessing.cropped(whole).permute(0, 2, 3, 1)).contiguous()
+                seen |= zip(places, pixels.cpu().numpy(), strict=True)
+                small |= zip(places, _rounded(_within(whole, THUMBNAIL_EDGE)).cpu(), strict=True)
+        thumbnails = {at: encode_jpeg(picture, quality=THUMBNAIL_QUALITY) for at, picture in small.items()}
+        return [(seen[at], thumbnails[at].numpy().tobytes()) for at in range(len(jpegs))]
 
     @contextmanager
     def _own_stream(self) -> Iterator[None]:
@@ -83,24 +83,34 @@ class JpegDecoder:
             yield
 
 
-def _turned(image: torch.Tensor, orientation: int) -> torch.Tensor:
-    """A picture (3, h, w) upright."""
+def _alike(images: Sequence[torch.Tensor], orientations: Sequence[int]) -> list[list[int]]:
+    """The places of pictures that can be stacked, and turned together."""
+    places: dict[tuple[int, ...], list[int]] = {}
+    for at, (image, orientation) in enumerate(zip(images, orientations, strict=True)):
+        places.setdefault((*image.shape, orientation), []).append(at)
+    return list(places.values())
+
+
+def _turned(images: torch.Tensor, orientation: int) -> torch.Tensor:
+    """Pictures (n, 3, h, w) upright."""
     if orientation in (5, 6, 7, 8):
-        image = image.transpose(1, 2)
-    flips = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation)
-    return image.flip(flips) if flips else image
+        images = images.transpose(2, 3)
+    flips = {2: [3], 3: [2, 3], 4: [2], 6: [3], 7: [2, 3], 8: [2]}.get(orientation)
+    return images.flip(flips) if flips else images
 
 
-def _within(image: torch.Tensor, edge: int) -> torch.Tensor:
-    """A picture (1, 3, h, w) with no edge above `edge`, never enlarged."""
+def _within(images: torch.Tensor, edge: int) -> torch.Tensor:
+    """Pictures (n, 3, h, w) with no edge above `edge`, never enlarged."""
     import torch
 
-    height, width = image.shape[-2:]
+    height, width = images.shape[-2:]
     scale = edge / max(height, width)
     if scale >= 1:
-        return image
+        return images
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    smaller: torch.Tensor = torch.nn.functional.interpolate(image, size=size, mode="bilinear", antialias=True)
+    smaller: torch.Tensor = torch.nn.functional.interpolate(
+        images, size=size, mode="bilinear", antialias=True
+    )
     return smaller
 
 

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Resampling
 
 from clipkit.images import full_size
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
+
+_PILLOWS = {"bilinear": Resampling.BILINEAR, "bicubic": Resampling.BICUBIC}
 
 
 class Preprocessing:
@@ -33,15 +36,18 @@ class Preprocessing:
         self._mean, self._std = cfg["mean"], cfg["std"]
         square = self.size[0] == self.size[1]
         known = self._mode == "squash" or (self._mode == "shortest" and square)
-        self.portable = known and self._filter in ("bilinear", "bicubic")  # torch can do it, on any device
+        self.portable = known and self._filter in _PILLOWS  # torch can do it, on any device
         self._fast = self.portable and _has_fast_resize()
 
     def resized(self, image: Image) -> NDArray[np.uint8]:
         """The part of an RGB picture that the model sees, as it sees it: (height, width, 3)."""
-        if not self._fast:
-            return self._by_pillow(image)
+        if not self.portable:
+            return self._by_their_own(image)
         height, width = self._whole(*full_size(image))
-        pixels = _resize(np.array(image), height, width, self._filter)
+        if self._fast:
+            pixels = _resize(np.array(image), height, width, self._filter)
+        else:
+            pixels = np.array(image.resize((width, height), _PILLOWS[self._filter]))
         rows, columns = self._middle(height, width)
         return np.ascontiguousarray(pixels[rows, columns])
 
@@ -78,7 +84,11 @@ class Preprocessing:
         top, left = (round((edge - seen) / 2) for edge, seen in zip((height, width), self.size, strict=True))
         return slice(top, top + self.size[0]), slice(left, left + self.size[1])
 
-    def _by_pillow(self, image: Image) -> NDArray[np.uint8]:
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that only reads files: without torch, whose import takes longer than all else."""
+        return {**vars(self), "_fast": False, "_geometry": []} if self.portable else vars(self)
+
+    def _by_their_own(self, image: Image) -> NDArray[np.uint8]:
         least = -(-max(image.size) // min(self.size))
         if self._mode == "longest" and min(image.size) < least:  # else nothing would be left of that edge
             width, height = (max(edge, least) for edge in image.size)
