@@ -44,6 +44,7 @@ MOST_FILES = 128  # of a chunk; more at once are decoded no faster
 MOST_BYTES = 16 << 20  # of a chunk, which is in memory as a whole
 MOST_PIXELS = 50_000_000  # decoded at once: with all that is made of them, 1 GB on the device
 _DECODING = 6  # chunks that are decoded at the same time; thumbnails are written by the threads that do it
+_PIPE = 1 << 20  # bytes; with the usual 64 KiB, each JPEG would come in several pieces
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from clipkit.bulk import serve; serve()"
 
 Read: TypeAlias = "Decoded | Copy | Unreadable"
@@ -150,6 +151,7 @@ class _Reader:
         self._process = subprocess.Popen(  # noqa: S603 - this very Python, with the path above
             [sys.executable, "-c", _START, package], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
+        _widen(self._process.stdout)
         self._send(task)
 
     def read(self, files: Sequence[FoundFile]) -> list[Undecoded | Read]:
@@ -169,6 +171,14 @@ class _Reader:
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]
+
+
+def _widen(pipe: Any) -> None:
+    """Let more into a pipe at once, where the system has that and still grants it."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 def serve() -> None:
