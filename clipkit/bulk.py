@@ -14,9 +14,11 @@ import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
     from clipkit.encoder import Pixels
 
 MANY = 4096  # files; for fewer, it is not worth while to start the processes
-MOST_FILES = 128  # of a chunk; more at once are decoded no faster
-MOST_BYTES = 16 << 20  # of a chunk, which is in memory as a whole
+MOST_FILES = 256  # of a chunk; more at once are decoded no faster
+MOST_BYTES = 32 << 20  # of a chunk, which is in memory as a whole
 MOST_PIXELS = 50_000_000  # decoded at once: with all that is made of them, 1 GB on the device
 _DECODING = 6  # chunks that are decoded at the same time; thumbnails are written by the threads that do it
 _PIPE = 1 << 20  # bytes; with the usual 64 KiB, each JPEG would come in several pieces
@@ -62,7 +64,7 @@ class JpegDecoding(Protocol):
     @property
     def preprocessing(self) -> Preprocess: ...
     def decode(
-        self, jpegs: Sequence[bytes], orientations: Sequence[int]
+        self, jpegs: Sequence[bytearray | memoryview], orientations: Sequence[int]
     ) -> Sequence[tuple[Pixels, bytes]]: ...
 
 
@@ -156,9 +158,17 @@ class _Reader:
 
     def read(self, files: Sequence[FoundFile]) -> list[Undecoded | Read]:
         self._send(files)
-        assert self._process.stdout is not None
-        read: list[Undecoded | Read] = pickle.load(self._process.stdout)  # noqa: S301 - from our own process
-        return read
+        stream = self._process.stdout
+        assert stream is not None
+        read, sizes = pickle.load(stream)  # noqa: S301 - from our own process
+        data = bytearray(sum(sizes))
+        if stream.readinto(data) < len(data):  # type: ignore[attr-defined]
+            raise EOFError
+        ends = accumulate(sizes)
+        return [
+            replace(item, data=memoryview(data)[end - size : end]) if isinstance(item, Undecoded) else item
+            for item, size, end in zip(read, sizes, ends, strict=True)
+        ]
 
     def _send(self, value: Any) -> None:
         assert self._process.stdin is not None
@@ -189,9 +199,17 @@ def serve() -> None:
     with suppress(EOFError, BrokenPipeError):
         task: Task = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
         while True:
-            files = pickle.load(sys.stdin.buffer)  # noqa: S301
-            pickle.dump(task.read(files), answers, protocol=pickle.HIGHEST_PROTOCOL)
-            answers.flush()
+            _answer(answers, task.read(pickle.load(sys.stdin.buffer)))  # noqa: S301
+
+
+def _answer(stream: BinaryIO, read: Sequence[Undecoded | Read]) -> None:
+    """The bytes of JPEGs come behind all else, and in one piece, so that they are taken up at one go."""
+    data = [item.data if isinstance(item, Undecoded) else b"" for item in read]
+    rest = [replace(item, data=b"") if isinstance(item, Undecoded) else item for item in read]
+    pickle.dump((rest, [len(part) for part in data]), stream, protocol=pickle.HIGHEST_PROTOCOL)
+    for part in data:
+        stream.write(part)
+    stream.flush()
 
 
 def _finished(task: Task, decoder: JpegDecoding, chunk: Sequence[Undecoded | Read]) -> list[Read]:
@@ -218,7 +236,8 @@ def _portions(left: Iterable[Undecoded]) -> Iterator[list[Undecoded]]:
 
 def _decoded(task: Task, decoder: JpegDecoding, left: Sequence[Undecoded]) -> Sequence[Decoded | Unreadable]:
     try:
-        done = decoder.decode([item.data for item in left], [item.orientation for item in left])
+        jpegs = [bytearray(item.data) if isinstance(item.data, bytes) else item.data for item in left]
+        done = decoder.decode(jpegs, [item.orientation for item in left])
     except RuntimeError:  # one of the files is broken, and which is not said; or memory does not suffice
         return [task.decode(item) for item in left]
     return [item.decoded(*made) for item, made in zip(left, done, strict=True)]

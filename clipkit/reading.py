@@ -52,7 +52,7 @@ class Undecoded:
     """A JPEG that is to be decoded where the model runs: its row, and its bytes."""
 
     row: ItemRow
-    data: bytes
+    data: bytes | memoryview
     orientation: int  # EXIF's 1..8
 
     def decoded(self, pixels: Pixels, thumbnail: bytes) -> Decoded:
@@ -213,7 +213,7 @@ def original(
     return picture.image
 
 
-def _named(data: bytes, identity: str) -> BinaryIO:
+def _named(data: bytes | memoryview, identity: str) -> BinaryIO:
     """The bytes as a stream with a name: some raw formats are told by their suffix alone."""
     stream = io.BytesIO(data)
     stream.name = identity
@@ -222,7 +222,7 @@ def _named(data: bytes, identity: str) -> BinaryIO:
 
 def _read_data(
     file: FoundFile,
-    data: bytes,
+    data: bytes | memoryview,
     encoder: Callable[[], Eye],
     known: KnownHashes | None,
     max_pixels: int,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,13 +39,13 @@ class JpegDecoder:
         sample = io.BytesIO()
         Image.new("RGB", (32, 32)).save(sample, "JPEG")
         try:
-            self.decode([sample.getvalue()], [1])
+            self.decode([bytearray(sample.getvalue())], [1])
         except (ImportError, RuntimeError):  # no torchvision, or one that was built without nvJPEG
             return False
         return True
 
     def decode(
-        self, jpegs: Sequence[bytes], orientations: Sequence[int]
+        self, jpegs: Sequence[bytearray | memoryview], orientations: Sequence[int]
     ) -> list[tuple[NDArray[np.uint8], bytes]]:
         """Of each JPEG what the model sees, as `Preprocessing.resized` gives it, and a thumbnail.
 
@@ -54,21 +55,26 @@ class JpegDecoder:
         import torch
         from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
-        files = [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in jpegs]
-        seen: dict[int, NDArray[np.uint8]] = {}
-        small: dict[int, torch.Tensor] = {}
+        files = [torch.frombuffer(jpeg, dtype=torch.uint8) for jpeg in jpegs]
         with torch.inference_mode(), self._own_stream():
             images = decode_jpeg(files, mode=ImageReadMode.RGB, device=self._device)
+            seen = torch.empty((len(images), 3, *self.preprocessing.size), device=self._device)
+            small: list[Any] = [None] * len(images)
             for places in _alike(images, orientations):
                 whole = torch.stack([images[at] for at in places])
                 if self.upright:
                     whole = _turned(whole, orientations[places[0]])
                 whole = whole.float()
-                pixels = _rounded(self.preprocessing.cropped(whole).permute(0, 2, 3, 1)).contiguous()
-                seen |= zip(places, pixels.cpu().numpy(), strict=True)
-                small |= zip(places, _rounded(_within(whole, THUMBNAIL_EDGE)).cpu(), strict=True)
-        thumbnails = {at: encode_jpeg(picture, quality=THUMBNAIL_QUALITY) for at, picture in small.items()}
-        return [(seen[at], thumbnails[at].numpy().tobytes()) for at in range(len(jpegs))]
+                seen[places] = self.preprocessing.cropped(whole)
+                for at, picture in zip(places, _rounded(_within(whole, THUMBNAIL_EDGE)), strict=True):
+                    small[at] = picture
+            thumbnails = encode_jpeg(small, quality=THUMBNAIL_QUALITY)
+            pixels = _rounded(seen.permute(0, 2, 3, 1)).contiguous().cpu().numpy()
+            flat = torch.cat(thumbnails).cpu()  # at once: each copy waits for the device
+        ends = accumulate(len(thumbnail) for thumbnail in thumbnails)
+        written = flat.numpy().tobytes()
+        parts = [written[end - len(part) : end] for part, end in zip(thumbnails, ends, strict=True)]
+        return list(zip(pixels, parts, strict=True))
 
     @contextmanager
     def _own_stream(self) -> Iterator[None]:

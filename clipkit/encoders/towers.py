@@ -67,13 +67,13 @@ class Replicas:
 
     `lanes` is how many batches run side by side. On a CPU that is one a core, all through the same weights:
     threads that never wait for each other lose nothing to the decoders beside them, where the threads of one
-    batch do at every layer. On a GPU it is two, so that one is copied there while the other is computed.
+    batch do at every layer. On a GPU it is three, so that others are brought there while one is computed.
     """
 
     def __init__(self, model: Any, devices: Sequence[str]) -> None:
         self.model = model
         self._devices = tuple(devices)
-        each = 2 if devices[0].startswith("cuda") else 1
+        each = 3 if devices[0].startswith("cuda") else 1
         self.lanes = cores() if self._devices == ("cpu",) else each * len(devices)
         self._lock = threading.Lock()
         self._free: SimpleQueue[Replica] | None = None

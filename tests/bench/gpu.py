@@ -5,7 +5,7 @@ chooses), each the median of three rounds:
 
 - model alone: the tower on pixels that are on the card, in batches as clipkit makes them;
 - decoded pixels: `encode_pixels` of arrays in memory, and its share of the model alone;
-- JPEGs on the card: `JpegDecoder`, thumbnails included, a thread with chunks of 128;
+- JPEGs on the card: `JpegDecoder`, thumbnails included, one thread with chunks of 256;
 - files to vectors: what `Collection.index` does before it writes; and in threads alone, as on a CPU;
 - index: `Collection.index` as a whole, with what is written, where lancedb is installed.
 
@@ -93,7 +93,7 @@ def from_arrays(encoder: OpenClipEncoder, count: int = 20_480) -> float:
 
 
 def jpegs(decoder: JpegDecoder, files: list[FoundFile]) -> float:
-    chunks = [[Path(file.id).read_bytes() for file in chunk] for chunk in batched(files, 128)]
+    chunks = [[bytearray(Path(file.id).read_bytes()) for file in chunk] for chunk in batched(files, 256)]
 
     def work() -> int:
         return sum(len(decoder.decode(chunk, [1] * len(chunk))) for chunk in chunks)
@@ -122,7 +122,7 @@ def index(spec: str, folder: Path, work: Path) -> float:
 def fidelity(encoder: OpenClipEncoder, decoder: JpegDecoder, photos: list[Path], spec: str) -> str:
     weights = spec.partition("@")[2]
     model, _, transform = open_clip.create_model_and_transforms(ARCH, weights, device="cuda")
-    done = decoder.decode([photo.read_bytes() for photo in photos], [1] * len(photos))
+    done = decoder.decode([bytearray(photo.read_bytes()) for photo in photos], [1] * len(photos))
     ours = encoder.encode_pixels([pixels for pixels, _ in done])
     with torch.inference_mode():
         whole = torch.stack([transform(Image.open(photo).convert("RGB")) for photo in photos])
