@@ -368,8 +368,8 @@ def test_cat_is_near_to_its_chinese_word(languages: tuple[WordEncoder, WordEncod
 
 
 def test_words_of_real_corpora_come_to_their_kind() -> None:
-    """English and Italian words, 20 of each, of Dinu, Lazaridou and Baroni (2015), as gensim has them: one that the
-    alignment knows nothing of lands among the numbers, the animals or the fruit, as it should."""
+    """Words of English and Italian, 20 of each, of Dinu, Lazaridou and Baroni (2015), from gensim: one that
+    the alignment knows nothing of lands among the numbers, the animals or the fruit, as it should."""
     ending = "cbow1_wind5_hs0_neg10_size300_smpl1e-05.txt"
     dictionary = Path(datapath("OPUS_en_it_europarl_train_one2ten.txt")).read_text(encoding="utf-8").split()
     sides = [
