@@ -1,4 +1,4 @@
-"""Zero-shot tags: which labels of a vocabulary a picture stands out for, by vectors alone.
+"""Zero-shot tags: which labels of a vocabulary a picture or a text stands out for, by vectors alone.
 
 Cosines of pictures and labels do not say by themselves whether a label holds: some labels are near to every
 picture, some pictures near to every label, and the scale is each model's own. So a score is normalised twice,
@@ -15,6 +15,10 @@ what the picture scores against other labels.
 A label holds from a strength of `THRESHOLD` on. The cohort is the same whatever the vocabulary: so a label's
 tags do not depend on which other labels there are, overlapping labels do not compete as in a softmax, and one
 threshold does for all models. `tests/bench/labels.py` measures what it reaches.
+
+Texts are tagged in the same way as pictures, which is what is spoken of here. Only what is said of a label is
+another: that a text is about it, as in W. Yin, J. Hay, D. Roth, Benchmarking zero-shot text classification,
+EMNLP 2019.
 """
 
 from __future__ import annotations
@@ -35,10 +39,12 @@ from clipkit.errors import InvalidInput
 from clipkit.files import replaced
 from clipkit.filters import all_of, id_in
 from clipkit.folders import id_to_path
+from clipkit.hits import Kind
 from clipkit.probe import Probe
 from clipkit.reports import Progress
+from clipkit.searching import kind_is, kind_or_main
 from clipkit.sidecars import SidecarReport, write_sidecars
-from clipkit.vocabulary import FEW_TEMPLATES, Vocabulary
+from clipkit.vocabulary import FEW_TEMPLATES, TEXT_TEMPLATES, Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +58,9 @@ BASELINE_QUANTILE = 0.25  # a label that holds for three quarters of the picture
 SAMPLE = 4096  # pictures that baselines are taken from: a quantile moves little with more
 SHRINKAGE = 20  # pictures that the mean of all baselines counts for, beside those of the label itself
 COLUMN = "tags"
-_COHORT_TEMPLATE = "a photo of {a}"  # one does for the cohort, whose labels count together only
+_TEMPLATES: dict[Kind, tuple[str, ...]] = {"image": FEW_TEMPLATES, "text": TEXT_TEMPLATES}
+# One does for the cohort, whose labels count together only.
+_COHORT_TEMPLATE: dict[Kind, str] = {"image": "a photo of {a}", "text": "a text about {}"}
 _TOP = "top, the number of tags wanted,"
 _AT_ONCE = 4096  # pictures whose scores are held: 16 MB for 1,000 labels
 
@@ -71,26 +79,36 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """A picture of a collection with its tags, the strongest first."""
+    """A picture or text of a collection with its tags, the strongest first. `text` is that of a text."""
 
     id: str
     uri: str | None
     tags: tuple[Tag, ...]
+    text: str | None = None
 
 
 class Tagger:
-    """A vocabulary ready to tag vectors of one model.
+    """A vocabulary ready to tag vectors of one model: those of pictures, or those of texts, as `kind` says.
 
+    `templates` are what is said of a label, by default what is usual for the kind, as `prompts` has them.
     Keep one to tag many pictures: embedding the vocabulary takes the most time. Without pictures to take
     baselines from, as `calibrated` does, all labels count as equally near to pictures in general.
     """
 
     def __init__(
-        self, encoder: Encoder, vocabulary: Vocabulary, *, templates: Sequence[str] = FEW_TEMPLATES
+        self,
+        encoder: Encoder,
+        vocabulary: Vocabulary,
+        *,
+        kind: Kind = "image",
+        templates: Sequence[str] | None = None,
     ) -> None:
+        kind_is(kind)
         self.vocabulary = vocabulary
-        self._labels = vocabulary.vectors(encoder, templates).T  # (dim, labels)
-        self._cohort = Vocabulary.everyday().vectors(encoder, [_COHORT_TEMPLATE]).T  # (dim, cohort)
+        self.kind = kind
+        said = _TEMPLATES[kind] if templates is None else templates
+        self._labels = vocabulary.vectors(encoder, said).T  # (dim, labels)
+        self._cohort = Vocabulary.everyday().vectors(encoder, [_COHORT_TEMPLATE[kind]]).T  # (dim, cohort)
         self._label_baselines = np.zeros(self._labels.shape[1])
         self._cohort_baselines = np.zeros(self._cohort.shape[1])
 
@@ -126,16 +144,18 @@ class Tagger:
         ]
 
 
-def calibrated(collection: Collection, vocabulary: Vocabulary | None = None) -> Tagger:
-    """A tagger for the model of `collection`, its baselines taken from a sample of the images there."""
-    tagger = Tagger(collection.encoder, vocabulary or Vocabulary.everyday())
-    tagger.calibrate(_sample(collection))
+def calibrated(
+    collection: Collection, vocabulary: Vocabulary | None = None, *, kind: Kind = "image"
+) -> Tagger:
+    """A tagger for the model of `collection`, its baselines from a sample of the items of `kind` there."""
+    tagger = Tagger(collection.encoder, vocabulary or Vocabulary.everyday(), kind=kind)
+    tagger.calibrate(_sample(collection, kind))
     return tagger
 
 
 def tag(
     collection: Collection,
-    vocabulary: Vocabulary | None = None,
+    vocabulary: Vocabulary | Tagger | None = None,
     *,
     where: str | None = None,
     threshold: float = THRESHOLD,
@@ -144,35 +164,41 @@ def tag(
 ) -> Iterator[Tagged]:
     """The tags of all images of `collection` that pass `where`, image by image, in batches.
 
+    Of a collection of texts alone they are those of its texts; `calibrated` makes a tagger for either kind.
     `vocabulary` is by default the built-in one. No picture is read: vectors are what the collection has. The
-    baselines come from a sample of all images, so that a filter, or a later run for what was added, does not
-    change what holds. Memory is bounded whatever the size of the collection.
-    Raises InvalidInput or FilterError before the first image.
+    baselines come from a sample of all items of the kind, so that a filter, or a later run for what was
+    added, does not change what holds. Memory is bounded whatever the size of the collection.
+    Raises InvalidInput or FilterError before the first item.
     """
     at_least_1(top, _TOP)
-    total = collection.count(kind="image", where=where)
-    choose = partial(calibrated(collection, vocabulary).tags, threshold=threshold, top=top)
-    return _tagged(collection, choose, where, total, progress)
+    given = vocabulary.kind if isinstance(vocabulary, Tagger) else None
+    chosen = _chosen(collection, given, where)
+    tagger = (
+        vocabulary if isinstance(vocabulary, Tagger) else calibrated(collection, vocabulary, kind=chosen.kind)
+    )
+    return _tagged(collection, partial(tagger.tags, threshold=threshold, top=top), chosen, progress)
 
 
 def classify(
     collection: Collection,
     probe: Probe,
     *,
+    kind: Kind | None = None,
     where: str | None = None,
     threshold: float = CERTAIN,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Iterator[Tagged]:
-    """The likeliest class of all images of `collection` that pass `where`, if its probability is at least
-    `threshold`; else no tag. Raises CollectionMismatch for a probe of another model's vectors."""
-    total = collection.count(kind="image", where=where)
+    """The likeliest class of all items of a kind that pass `where`, if its probability is at least
+    `threshold`; else no tag. Without `kind` they are images, or texts where there are no images. Raises
+    CollectionMismatch for a probe of another model's vectors."""
+    chosen = _chosen(collection, kind, where)
     probe.checked(collection.encoder)
 
     def choose(vectors: Vectors) -> list[tuple[Tag, ...]]:
         said = [(one.label, one.probability) for one in probe.predict(vectors)]
         return [(Tag(label, sure, sure),) if sure >= threshold else () for label, sure in said]
 
-    return _tagged(collection, choose, where, total, progress)
+    return _tagged(collection, choose, chosen, progress)
 
 
 def tag_image(
@@ -188,10 +214,23 @@ def tag_image(
     return tagger.tags(encoder.encode_images([image]), threshold=threshold, top=top)[0]
 
 
-def to_column(collection: Collection, tagged: Iterable[Tagged], *, column: str = COLUMN) -> int:
-    """The number of images whose `column`, a list of strings that is made if need be, has their tags now.
+def tag_text(
+    encoder: Encoder,
+    text: str,
+    vocabulary: Vocabulary | None = None,
+    *,
+    threshold: float = THRESHOLD,
+    top: int = TOP,
+) -> tuple[Tag, ...]:
+    """The tags of one text, without a collection to take baselines from; for several, keep a `Tagger`."""
+    tagger = Tagger(encoder, vocabulary or Vocabulary.everyday(), kind="text")
+    return tagger.tags(encoder.encode_texts([text]), threshold=threshold, top=top)[0]
 
-    An image without tags gets an empty list, so that null tells those that were never tagged. Filters ask
+
+def to_column(collection: Collection, tagged: Iterable[Tagged], *, column: str = COLUMN) -> int:
+    """The number of items whose `column`, a list of strings that is made if need be, has their tags now.
+
+    An item without tags gets an empty list, so that null tells those that were never tagged. Filters ask
     with array_has(tags, 'dog').
     """
     kind = collection.columns.get(column)
@@ -216,7 +255,7 @@ def to_sidecars(tagged: Iterable[Tagged]) -> SidecarReport:
 
 
 def to_csv(path: str | os.PathLike[str], tagged: Iterable[Tagged]) -> int:
-    """The number of images written to a CSV file, which has a line for each tag: path or id, label, score
+    """The number of items written to a CSV file, which has a line for each tag: path or id, label, score
     and strength. The file appears, or is replaced, only when it is complete."""
     count = 0
     with replaced(path) as part, open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -231,32 +270,43 @@ def to_csv(path: str | os.PathLike[str], tagged: Iterable[Tagged]) -> int:
     return count
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Which items are tagged, and how many there were when they were counted."""
+
+    kind: Kind
+    where: str | None
+    total: int
+
+
+def _chosen(collection: Collection, kind: Kind | None, where: str | None) -> _Chosen:
+    kind = kind_or_main(kind, collection.count)
+    return _Chosen(kind, where, collection.count(kind=kind, where=where))
+
+
 def _tagged(
     collection: Collection,
     choose: Callable[[Vectors], list[tuple[Tag, ...]]],
-    where: str | None,
-    total: int,
+    chosen: _Chosen,
     progress: Callable[[Progress], None],
 ) -> Iterator[Tagged]:
-    columns = ["id", "uri", "vector"]
+    columns = ["id", "uri", "text", "vector"]
+    where = all_of(kind_is(chosen.kind), chosen.where)
     done = 0
-    for batch in collection.batches(columns=columns, where=_images(where), batch_size=_AT_ONCE):
+    for batch in collection.batches(columns=columns, where=where, batch_size=_AT_ONCE):
         batch = batch.filter(batch["vector"].is_valid())  # a new model may lack some still
-        ids, uris = batch["id"].to_pylist(), batch["uri"].to_pylist()
-        for identity, uri, tags in zip(ids, uris, choose(_vectors(batch)), strict=True):
-            yield Tagged(identity, uri, tags)
-        done += len(ids)
-        progress(Progress(done, max(done, total), 0))
+        texts = batch["text"].to_pylist() if chosen.kind == "text" else [None] * len(batch)
+        for identity, uri, text, tags in zip(
+            batch["id"].to_pylist(), batch["uri"].to_pylist(), texts, choose(_vectors(batch)), strict=True
+        ):
+            yield Tagged(identity, uri, tags, text)
+        done += len(batch)
+        progress(Progress(done, max(done, chosen.total), 0))
 
 
-def _images(where: str | None) -> str:
-    """The filter that passes the images among what passes `where`."""
-    return all_of("kind = 'image'", where) or ""
-
-
-def _sample(collection: Collection) -> Vectors:
-    """The vectors of up to SAMPLE images, the same ones each time, (n, dim)."""
-    ids = np.sort(collection.to_arrow(columns=["id"], where=_images(None))["id"].to_numpy())
+def _sample(collection: Collection, kind: Kind) -> Vectors:
+    """The vectors of up to SAMPLE items, the same ones each time, (n, dim)."""
+    ids = np.sort(collection.to_arrow(columns=["id"], where=kind_is(kind))["id"].to_numpy())
     chosen = np.random.default_rng(0).permutation(len(ids))[:SAMPLE]
     some = collection.batches(columns=["id", "vector"], where=id_in(ids[chosen]), batch_size=_AT_ONCE)
     return np.concatenate([np.empty((0, collection.dim), np.float32), *map(_vectors, some)])

@@ -31,7 +31,7 @@ from clipkit.filters import all_of, id_in, self_contained
 from clipkit.hits import Kind
 from clipkit.neighbours.nearest import nearest
 from clipkit.reports import Progress
-from clipkit.searching import kind_is
+from clipkit.searching import kind_is, kind_or_main
 
 Method = Literal["pca", "umap"]
 Points: TypeAlias = NDArray[np.float32]
@@ -93,12 +93,14 @@ def project(
     collection: Collection,
     *,
     method: Method = "umap",
-    kind: Kind = "image",
+    kind: Kind | None = None,
     where: str | None = None,
     limit: int = LIMIT,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Map:
     """The items of a kind that pass the filter on a map: all, or `limit` of them at random.
+
+    Without `kind` they are pictures, or texts where there are no pictures.
 
     A filter or another limit changes the places of all. Vectors are read a page at a time, twice. Up to four
     items, and items that are all equal, are placed by `pca` whatever the method. Raises InvalidInput,
@@ -108,7 +110,7 @@ def project(
         raise InvalidInput(f"there is no method {method!r}. {did_you_mean(str(method), get_args(Method))}")
     wanted = at_least_1(limit, "limit, the number of items on a map,")
     umap = _umap() if method == "umap" else None
-    passing = all_of(kind_is(kind), where and self_contained(where))
+    passing = all_of(kind_is(kind_or_main(kind, collection.count)), where and self_contained(where))
     ids = np.sort(collection.to_arrow(columns=["id"], where=passing)["id"].to_numpy())
     chosen = ids if len(ids) <= wanted else np.sort(np.random.default_rng(_SEED).choice(ids, wanted, False))
     steps = len(chosen) * (2 if umap is None else 3)

@@ -25,7 +25,7 @@ from clipkit.measures import Measure
 from clipkit.neighbours import read_rows
 from clipkit.query import Query
 from clipkit.reports import Progress
-from clipkit.searching import kind_is
+from clipkit.searching import kind_is, kind_or_main
 from clipkit.tuning import PHRASES, K
 
 QUERIES = 100  # of each kind: the recall of so many is right to about 0.01
@@ -51,16 +51,18 @@ class IndexQuality:
 def index_quality(
     collection: Collection,
     *,
-    kind: Kind = "image",
+    kind: Kind | None = None,
     queries: int = QUERIES,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> IndexQuality:
-    """The recall@10 and the latency of searches for items of `kind`, as the collection is now.
+    """The recall@10 and the latency of searches for items of `kind`, by default pictures, or texts where
+    there are no pictures, as the collection is now.
 
     Queries are up to `queries` of its pictures and of its texts, each without itself among the hits; without
     texts, searches of every day. The truth is a scan of all vectors, read page by page. An item that scores
     as much as the tenth is as right as that. Raises InvalidInput if there are no two items of that kind.
     """
+    kind = kind_or_main(kind, collection.count)
     items = collection.count(kind=kind)
     if items < 2:
         raise InvalidInput(f"{collection.name!r} has {items} items of the kind {kind}: index more first")

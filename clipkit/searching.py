@@ -124,6 +124,14 @@ def parsed_query(query: str | Query) -> Query:
     return parsed
 
 
+def kind_or_main(kind: Kind | None, count: Callable[..., int]) -> Kind:
+    """`kind`, checked; None stands for pictures, or for texts where `Collection.count` knows texts alone."""
+    if kind is None:
+        return "text" if not count(kind="image") and count(kind="text") else "image"
+    kind_is(kind)
+    return kind
+
+
 def kind_is(kind: Kind | None) -> str | None:
     """The filter that passes items of that kind; None passes both."""
     if kind is None:

@@ -1,4 +1,4 @@
-"""Vocabularies: the labels that pictures can be tagged with, from a list or a file, or the built-in one.
+"""Vocabularies: labels to tag pictures and texts with, from a list or a file, or the built-in ones.
 
     # a file of labels, UTF-8: one a line
     [animals]                    a group; labels above the first heading are in none
@@ -25,12 +25,13 @@ from clipkit.labelled import parse_json, read_text
 from clipkit.prompts import TEMPLATES, class_vectors, prompts_of
 
 FEW_TEMPLATES = TEMPLATES[:3]  # more change no figure of tests/bench/labels.py, and cost a text a name each
+TEXT_TEMPLATES = ("{}", "a text about {}", "This is about {}.")  # of labels for texts
 EVERYDAY = Path(__file__).parent / "vocabularies" / "everyday.txt"
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A tag that pictures can have. `synonyms` are other words for it; `prompts`, where there are any, are
+    """A tag for pictures and texts. `synonyms` are other words for it; `prompts`, where there are any, are
     said in place of the templates. `group` may be empty."""
 
     name: str

@@ -46,6 +46,34 @@ def royal_sentences(n: int = 6000, *, seed: int = 0) -> list[str]:
     return found
 
 
+ANIMALS = {  # animals in English and Chinese, and what each does: words with their translations
+    ("cat", "猫"): ((("catches", "抓"), ("mice", "老鼠")), (("drinks", "喝"), ("milk", "牛奶"))),
+    ("dog", "狗"): ((("guards", "看守"), ("house", "房子")), (("gnaws", "啃"), ("bone", "骨头"))),
+    ("horse", "马"): ((("pulls", "拉"), ("cart", "车")), (("carries", "驮"), ("rider", "骑手"))),
+    ("cow", "牛"): ((("gives", "产"), ("milk", "牛奶")), (("eats", "吃"), ("grass", "草"))),
+    ("sheep", "羊"): ((("gives", "产"), ("wool", "羊毛")), (("eats", "吃"), ("grass", "草"))),
+    ("hen", "母鸡"): ((("lays", "下"), ("eggs", "蛋")), (("pecks", "啄"), ("grain", "谷物"))),
+    ("duck", "鸭子"): ((("lays", "下"), ("eggs", "蛋")), (("swims", "游"), ("pond", "池塘"))),
+    ("fish", "鱼"): ((("swims", "游"), ("river", "河")), (("swallows", "吞"), ("worm", "虫子"))),
+    ("owl", "猫头鹰"): ((("catches", "抓"), ("mice", "老鼠")), (("hunts", "捕猎"), ("night", "夜里"))),
+    ("wolf", "狼"): ((("hunts", "捕猎"), ("forest", "森林")), (("howls", "嚎叫"), ("moon", "月亮"))),
+    ("bear", "熊"): ((("steals", "偷"), ("honey", "蜂蜜")), (("sleeps", "睡"), ("forest", "森林"))),
+    ("bee", "蜜蜂"): ((("makes", "酿"), ("honey", "蜂蜜")), (("visits", "访问"), ("flower", "花"))),
+}
+
+
+def animal_sentences(language: int, n: int = 6000, *, seed: int = 0) -> list[str]:
+    """Sentences on what animals do, in English (0) or Chinese (1): other ones for each seed, in no order."""
+    random = np.random.default_rng(seed)
+    animals = list(ANIMALS)
+    found = []
+    for _ in range(n):
+        animal = animals[random.integers(len(animals))]
+        deed, thing = (pair[language] for pair in ANIMALS[animal][random.integers(2)])
+        found.append(f"the {animal[0]} {deed} the {thing}" if not language else f"{animal[1]} {deed} {thing}")
+    return found
+
+
 def vectors_file(path: Path, vectors: dict[str, list[float]], *, header: bool = False) -> Path:
     """`path`, written as word vectors in text: with a header as Word2Vec has it, or without, as GloVe."""
     lines = [f"{word} {' '.join(map(repr, numbers))}" for word, numbers in vectors.items()]

@@ -190,7 +190,8 @@ def test_texts_are_compared_by_their_words(collection: Collection) -> None:
     assert found("resaved") == [{"a", "b", "d"}]
     assert found("edited") == [{"a", "b", "c", "d"}]
     assert found("similar") == [{"a", "b", "c", "d"}]
-    assert duplicates(collection, "edited").items == 0
+    assert duplicates(collection, "edited") == duplicates(collection, "edited", kind="text")
+    assert duplicates(collection, "edited", kind="image").items == 0
 
 
 def test_texts_of_one_meaning_are_those_with_near_vectors(collection: Collection) -> None:

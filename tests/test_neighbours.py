@@ -135,7 +135,7 @@ def test_names_come_from_the_everyday_vocabulary_by_default(words: Collection) -
 
 
 def test_few_items_are_few_clusters(words: Collection) -> None:
-    assert clusters(words) == ()
+    assert clusters(words, kind="image") == ()
     (only,) = clusters(words, kind="text", where="id = 'odd'", vocabulary=["red"])
     assert (only.ids, only.name) == (("odd",), "red")
     assert only.coherence == pytest.approx(1.0, abs=1e-6)
@@ -177,7 +177,8 @@ def test_outliers_by_parts_are_exact() -> None:
 
 
 def test_none_and_one_are_no_outliers(words: Collection) -> None:
-    assert outliers(words) == ()
+    assert outliers(words, kind="image") == ()
+    assert outliers(words) == outliers(words, kind="text"), "texts, where there are no pictures"
     assert outliers(words, kind="text", where="id = 'odd'") == ()
     two = outliers(words, kind="text", where="id IN ('odd', 'red-1')")
     assert [hit.id for hit in two] == ["odd", "red-1"]

@@ -50,7 +50,9 @@ class Doubles:
         collection = self._site.collection(name)
 
         def work(progress: Callable[[Progress], None]) -> Duplicates:
-            return duplicates(collection, strength, where=visible(collection), progress=progress)
+            return duplicates(
+                collection, strength, kind="image", where=visible(collection), progress=progress
+            )
 
         with self._lock:
             self.job.start(f"comparing the pictures of {collection.name}", work)

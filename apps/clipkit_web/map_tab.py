@@ -95,7 +95,7 @@ def _state(collection: Collection) -> tuple[str, ...]:
 
 def _drawn(collection: Collection, where: str | None) -> dict[str, Any]:
     """The map by PCA, which is a matter of a second."""
-    found = maps.project(collection, method="pca", where=where)
+    found = maps.project(collection, method="pca", kind="image", where=where)
     return {**_points(found.ids, found.xy), "total": found.total, "explained": found.explained}
 
 

@@ -152,7 +152,7 @@ def add_texts(
 
     Example: printf 'a dog\\na cat\\n' | clipkit add-texts - --source animals
     """
-    lines = _lines(file)
+    lines = read_lines(file)
     source = source or ("stdin" if str(file) == "-" else str(file.absolute()))
     texts = {f"{source}:{number}": line for number, line in enumerate(lines, 1) if line.strip()}
     if not texts:
@@ -169,7 +169,8 @@ def add_texts(
         note(f"{plural(cut, 'text')} longer than the model reads, so only the beginning counts")
 
 
-def _lines(file: Path) -> list[str]:
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file, or for - of stdin, blanks around them cut off."""
     if str(file) != "-" and not file.is_file():
         raise InvalidInput(f"there is no file {file}")
     data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()

@@ -20,6 +20,7 @@ from clipkit.cli import (
     machine,
     mapping,
     neighbouring,
+    pairing,
     reducing,
     searching,
     serving,
@@ -49,8 +50,9 @@ register(app, neighbouring.recommend, model=True)
 register(app, neighbouring.duplicates, filters=True)
 register(app, neighbouring.clusters, model=True, filters=True)
 register(app, neighbouring.outliers, filters=True)
+register(app, pairing.pairs, model=True)
 register(app, mapping.map, filters=True)
-register(app, tagging.tag, model=True)
+register(app, tagging.tag, model=True, filters=True)
 register(app, tagging.train, model=True)
 register(app, tagging.classify, collection=False, model=True)
 register(app, keeping.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import uuid
@@ -205,13 +206,27 @@ def _write(collection: Collection, file: Path, where: str | None, *, as_csv: boo
     part = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.part")
     rows = 0
     try:
-        with _writer(part, empty.select(columns).schema, as_csv) as writer:
+        chosen = empty.select(columns)
+        with _writer(part, (_flat(chosen) if as_csv else chosen).schema, as_csv) as writer:
             for batch in collection.batches(columns=columns, where=where):
-                writer.write_batch(batch)
+                writer.write_batch(_flat(batch) if as_csv else batch)
                 rows += batch.num_rows
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+    return rows
+
+
+def _flat(rows: Any) -> Any:
+    """`rows`, a table or batch, with lists, for which CSV has no form, as JSON."""
+    import pyarrow as pa
+
+    for at, field in enumerate(rows.schema):
+        if pa.types.is_list(field.type):
+            lists = [
+                None if value is None else json.dumps(value, default=str) for value in rows[at].to_pylist()
+            ]
+            rows = rows.set_column(at, field.name, pa.array(lists, pa.string()))
     return rows
 
 

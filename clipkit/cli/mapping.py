@@ -13,7 +13,7 @@ import typer
 
 from clipkit.cli.keeping import checked_suffix
 from clipkit.cli.output import note, plural, print_json, progress_bar
-from clipkit.cli.searching import KindChoice
+from clipkit.cli.searching import KindChoice, chosen
 from clipkit.cli.session import Session
 from clipkit.errors import MissingExtra
 
@@ -47,7 +47,10 @@ def map(  # the command's name
         MethodChoice,
         typer.Option(help="umap: groups come apart. pca: where vectors differ most; at once, but blurred."),
     ] = MethodChoice.umap,
-    kind: Annotated[KindChoice, typer.Option(help="Of pictures, or of texts.")] = KindChoice.image,
+    kind: Annotated[
+        KindChoice | None,
+        typer.Option(help="Of pictures, or of texts. Default: of pictures, if there are any."),
+    ] = None,
     limit: Annotated[
         int, typer.Option(metavar="N", help="Show at most so many items, chosen at random.")
     ] = 20_000,
@@ -70,7 +73,7 @@ def map(  # the command's name
         found = project(
             collection,
             method=method.value,
-            kind=kind.value,
+            kind=chosen(kind),
             where=session.where,
             limit=limit,
             progress=show,

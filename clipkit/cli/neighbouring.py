@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipkit.cli.output import note, plural, print_json, print_paths, print_table, progress_bar, size
-from clipkit.cli.searching import KindChoice, hit_document, hit_path, hit_shown
+from clipkit.cli.searching import KindChoice, chosen, hit_document, hit_path, hit_shown
 from clipkit.cli.session import Session
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ class StrengthChoice(StrEnum):
     similar = "similar"
 
 
-_Kind = Annotated[KindChoice, typer.Option(help="Among pictures, or among texts.")]
+_Kind = Annotated[
+    KindChoice | None,
+    typer.Option(help="Among pictures, or among texts. Default: pictures, if there are any."),
+]
 
 
 def duplicates(
@@ -36,10 +39,11 @@ def duplicates(
         StrengthChoice,
         typer.Option(
             help="exact: the same bytes. resaved: saved again, or resized. edited: cropped, mirrored, in "
-            "other colours. similar: one scene, taken twice. Each has what the ones before have."
+            "other colours. similar: one scene, taken twice. Of texts: the same; but for case and "
+            "punctuation; but for a few words; of nearly one meaning. Each has what the ones before have."
         ),
     ] = StrengthChoice.exact,
-    kind: _Kind = KindChoice.image,
+    kind: _Kind = None,
     print0: Annotated[
         bool,
         typer.Option(
@@ -58,7 +62,7 @@ def duplicates(
     from clipkit.neighbours import duplicates as find
 
     with progress_bar("comparing") as show:
-        found = find(session.open(), strength.value, kind=kind.value, where=session.where, progress=show)
+        found = find(session.open(), strength.value, kind=chosen(kind), where=session.where, progress=show)
     if session.json:
         print_json(
             {
@@ -90,7 +94,7 @@ def clusters(
         Path | None,
         typer.Option(metavar="FILE", help="Name them by these labels, one a line. Default: everyday things."),
     ] = None,
-    kind: _Kind = KindChoice.image,
+    kind: _Kind = None,
 ) -> None:
     """Show what a collection is about: its items in clusters, each with the items at its middle.
 
@@ -102,7 +106,7 @@ def clusters(
     from clipkit.vocabulary import Vocabulary
 
     labels = Vocabulary.read(vocabulary) if vocabulary else None
-    found = find(session.open(), n, vocabulary=labels, kind=kind.value, where=session.where)
+    found = find(session.open(), n, vocabulary=labels, kind=chosen(kind), where=session.where)
     if session.json:
         print_json({"clusters": [_cluster_document(cluster) for cluster in found]})
     elif not found:
@@ -118,7 +122,7 @@ def clusters(
 def outliers(
     session: Session,
     n: Annotated[int, typer.Option("-n", metavar="N", help="How many items.")] = 10,
-    kind: _Kind = KindChoice.image,
+    kind: _Kind = None,
 ) -> None:
     """Find the items that are least like any others.
 
@@ -128,7 +132,7 @@ def outliers(
     """
     from clipkit.neighbours import outliers as find
 
-    found = find(session.open(), n, kind=kind.value, where=session.where)
+    found = find(session.open(), n, kind=chosen(kind), where=session.where)
     if session.json:
         print_json({"outliers": [hit_document(hit) for hit in found]})
     else:
@@ -161,7 +165,7 @@ def recommend(
         disliked=unlike or [],
         k=k,
         diversity=diversity,
-        kind=kind.value if kind else None,
+        kind=chosen(kind),
     )
     if session.json:
         print_json({"liked": like, "disliked": unlike or [], "hits": [hit_document(hit) for hit in found]})
@@ -200,6 +204,7 @@ def _note_duplicates(groups: tuple[Group, ...], items: int, unseen: int) -> None
         note(f"no duplicates among {plural(items, 'item')}")
     else:
         could_go = sum(hit.metadata["size_bytes"] or 0 for hit in others)
-        note(f"{plural(len(groups), 'group')}; {plural(len(others), 'item')} could go, {size(could_go)}")
+        freed = f", {size(could_go)}" if could_go else ""  # texts have no files
+        note(f"{plural(len(groups), 'group')}; {plural(len(others), 'item')} could go{freed}")
     if unseen:
         note(f"{plural(unseen, 'picture')} without a thumbnail: of these only exact copies are found")

@@ -81,7 +81,7 @@ def search(
     hits = collection.search(
         parsed,
         k=k,
-        kind=wanted.value if wanted else None,
+        kind=chosen(wanted),
         where=visible(collection, session.where),
         min_score=score_of(min_score),
         hybrid=hybrid,
@@ -128,6 +128,11 @@ def describe(
             ("image",), [(str(image),)], [thumbnail(open_image(image, reduce_to=THUMBNAIL_EDGE))]
         )
     print_hits(hits)
+
+
+def chosen(kind: KindChoice | None) -> Literal["image", "text"] | None:
+    """What --kind says, as the library has it."""
+    return None if kind is None else kind.value
 
 
 def score_of(given: str | None) -> float | Literal["auto"] | None:

@@ -1,4 +1,4 @@
-"""`clipkit tag`, `clipkit train` and `clipkit classify`: labels for pictures."""
+"""`clipkit tag`, `clipkit train` and `clipkit classify`: labels for pictures and texts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import typer
 
 from clipkit.cli.machine import complete_model
 from clipkit.cli.output import note, plural, print_facts, print_json, print_table, progress_bar
+from clipkit.cli.searching import KindChoice, chosen
 from clipkit.cli.session import Session
 from clipkit.errors import InvalidInput
 
 if TYPE_CHECKING:
     from clipkit.collection import Collection
+    from clipkit.hits import Kind
     from clipkit.labels import Tagged
     from clipkit.probe import Probe
     from clipkit.reports import Failure, Progress
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 LABELS_SHOWN = 20
 FAILURES_SHOWN = 5
+_NOUNS = {"image": "picture", "text": "text"}
 
 _Model = Annotated[
     str | None,
@@ -67,13 +70,13 @@ _Threshold = Annotated[
     float | None,
     typer.Option(
         metavar="SD",
-        help="By how many standard deviations a picture has to be nearer to a label than to others: 3.5. "
+        help="By how many standard deviations an item has to be nearer to a label than to others: 3.5. "
         "Of a probe, the least probability: 0.5. Higher is stricter.",
     ),
 ]
-_Top = Annotated[int, typer.Option(metavar="N", help="At most so many tags for a picture.")]
-_Where = Annotated[
-    str | None, typer.Option(metavar="FILTER", help="Only pictures that pass this SQL filter.")
+_Top = Annotated[int, typer.Option(metavar="N", help="At most so many tags for an item.")]
+_Kind = Annotated[
+    KindChoice | None, typer.Option(help="Tag pictures, or texts. Default: pictures, if there are any.")
 ]
 
 
@@ -86,9 +89,9 @@ def tag(
     column: _Column = "tags",
     threshold: _Threshold = None,
     top: _Top = 5,
-    where: _Where = None,
+    kind: _Kind = None,
 ) -> None:
-    """Tag the pictures of a collection with the labels of a vocabulary that they stand out for.
+    """Tag the pictures or texts of a collection with the labels of a vocabulary that they stand out for.
 
     No picture is read again. Tags in a column can be searched: --where "array_has(tags, 'dog')". Those that
     were never tagged are: --where "tags IS NULL". Sidecars are merged with what is in them: keywords of your
@@ -98,6 +101,7 @@ def tag(
     """
     from clipkit import labels
     from clipkit.probe import Probe
+    from clipkit.searching import kind_or_main
     from clipkit.vocabulary import Vocabulary
 
     if (to is Target.csv) != (out is not None):
@@ -106,27 +110,39 @@ def tag(
         raise InvalidInput("either --vocabulary or --probe says what labels there are, not both")
     labeller = Probe.load(probe) if probe else Vocabulary.read(vocabulary) if vocabulary else None
     collection = session.open()
+    tagging = kind_or_main(chosen(kind), collection.count)
+    if tagging == "text" and to is Target.xmp:
+        raise InvalidInput("texts have no files that sidecars could be beside: say --to column or --to csv")
     counts: Counter[str] = Counter()
     with progress_bar("tagging") as show:
-        tagged = _counted(_tagged(collection, labeller, Wanted(threshold, top, where, show)), counts)
+        tagged = _counted(
+            _tagged(collection, labeller, Wanted(tagging, threshold, top, session.where, show)), counts
+        )
         failures: tuple[Failure, ...] = ()
         if to is Target.column:
-            images = labels.to_column(collection, tagged, column=column)
+            written = labels.to_column(collection, tagged, column=column)
         elif out is not None:
-            images = labels.to_csv(out, tagged)
+            written = labels.to_csv(out, tagged)
         elif to is Target.xmp:
             report = labels.to_sidecars(tagged)
-            images, failures = report.written, report.failures
+            written, failures = report.written, report.failures
         else:
-            _show(session, collection.name, list(tagged))
+            _show(session, collection.name, tagging, list(tagged))
             return
-    _show_counts(session, collection.name, images, counts, failures)
+    if session.json:
+        failed = [asdict(failure) for failure in failures]
+        found = {f"{tagging}s": written, "labels": dict(counts.most_common()), "failures": failed}
+        print_json({"collection": collection.name, **found})
+    else:
+        _show_counts(_NOUNS[tagging], written, counts)
+    _note_failures(failures)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which tags of which pictures."""
+    """Which tags of which items."""
 
+    kind: Kind
     threshold: float | None
     top: int
     where: str | None
@@ -137,25 +153,18 @@ def _tagged(collection: Collection, labeller: Probe | Vocabulary | None, wanted:
     from clipkit import labels
     from clipkit.probe import Probe
 
-    given, where, show = wanted.threshold, wanted.where, wanted.progress
+    given, kind, where, show = wanted.threshold, wanted.kind, wanted.where, wanted.progress
     if isinstance(labeller, Probe):
         sure = labels.CERTAIN if given is None else given
-        return labels.classify(collection, labeller, where=where, threshold=sure, progress=show)
+        return labels.classify(collection, labeller, kind=kind, where=where, threshold=sure, progress=show)
     least = labels.THRESHOLD if given is None else given
-    return labels.tag(collection, labeller, where=where, threshold=least, top=wanted.top, progress=show)
+    tagger = labels.calibrated(collection, labeller, kind=kind)
+    return labels.tag(collection, tagger, where=where, threshold=least, top=wanted.top, progress=show)
 
 
-def _show_counts(
-    session: Session, name: str, images: int, counts: Counter[str], failures: Sequence[Failure]
-) -> None:
-    if session.json:
-        failed = [asdict(failure) for failure in failures]
-        found = {"images": images, "labels": dict(counts.most_common()), "failures": failed}
-        print_json({"collection": name, **found})
-    else:
-        print_table(("label", "pictures"), [(label, str(n)) for label, n in counts.most_common(LABELS_SHOWN)])
-        note(f"{plural(images, 'picture')} written, with {plural(len(counts), 'label')}")
-    _note_failures(failures)
+def _show_counts(noun: str, written: int, counts: Counter[str]) -> None:
+    print_table(("label", f"{noun}s"), [(label, str(n)) for label, n in counts.most_common(LABELS_SHOWN)])
+    note(f"{plural(written, noun)} written, with {plural(len(counts), 'label')}")
 
 
 def _note_failures(failures: Sequence[Failure]) -> None:
@@ -216,11 +225,13 @@ def classify(
     session: Session,
     probe: Annotated[Path, typer.Argument(metavar="PROBE", help="A file that clipkit train has made.")],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUTS", help="Pictures, or with --text texts.")],
-    text: Annotated[bool, typer.Option("--text", help="The inputs are texts, not paths.")] = False,
+    text: Annotated[
+        bool, typer.Option("--text", help="The inputs are texts, not paths, as with a model of texts alone.")
+    ] = False,
 ) -> None:
     """Say which class pictures or texts belong to, by a trained classifier.
 
-    For the pictures of a collection: clipkit tag --probe.
+    For the items of a collection: clipkit tag --probe.
 
     Example: clipkit classify mushrooms.probe 1.jpg 2.jpg
     """
@@ -228,7 +239,8 @@ def classify(
 
     classifier = Probe.load(probe)
     encoder = session.encoder(classifier.encoder)
-    said = (classifier.predict_texts if text else classifier.predict_images)(encoder, inputs)
+    as_texts = text or "image" not in encoder.modalities
+    said = (classifier.predict_texts if as_texts else classifier.predict_images)(encoder, inputs)
     if session.json:
         pairs = zip(inputs, said, strict=True)
         print_json({"predictions": [{"input": given, **asdict(one)} for given, one in pairs]})
@@ -243,16 +255,19 @@ def _counted(tagged: Iterable[Tagged], counts: Counter[str]) -> Iterator[Tagged]
         yield one
 
 
-def _show(session: Session, name: str, tagged: list[Tagged]) -> None:
+def _show(session: Session, name: str, kind: Kind, tagged: list[Tagged]) -> None:
     from clipkit.folders import id_to_path
 
     if session.json:
-        print_json({"collection": name, "images": [asdict(one) for one in tagged]})
+        print_json({"collection": name, f"{kind}s": [asdict(one) for one in tagged]})
         return
     if not tagged:
-        note("the collection has no such pictures")
+        note(f"the collection has no such {_NOUNS[kind]}s")
     rows = [
-        (id_to_path(one.uri or one.id), ", ".join(f"{tag.label} {tag.strength:.1f}" for tag in one.tags))
+        (
+            one.text or id_to_path(one.uri or one.id),
+            ", ".join(f"{tag.label} {tag.strength:.1f}" for tag in one.tags),
+        )
         for one in tagged
     ]
-    print_table(("picture", "tags"), rows)
+    print_table((_NOUNS[kind], "tags"), rows)

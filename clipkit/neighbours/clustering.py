@@ -14,6 +14,7 @@ from clipkit.hits import Hit, Kind
 from clipkit.neighbours import kmeans
 from clipkit.neighbours.kmeans import Ints
 from clipkit.neighbours.rows import Rows, read_hits, read_rows
+from clipkit.searching import kind_or_main
 from clipkit.vocabulary import FEW_TEMPLATES, Vocabulary
 
 SHOWN = 5  # items that stand for a cluster
@@ -53,10 +54,12 @@ def clusters(
     n: int | None = None,
     *,
     vocabulary: Vocabulary | Sequence[str] | None = None,
-    kind: Kind = "image",
+    kind: Kind | None = None,
     where: str | None = None,
 ) -> tuple[Cluster, ...]:
     """The items of a kind in `n` clusters, the largest first; every item is in one of them.
+
+    Without `kind` they are pictures, or texts where there are no pictures.
 
     Without `n` their number is the one, from 2 up to 40 and to a fifth of the items, by which items lie most
     clearly nearer to their own centre than to the next: the simplified silhouette (E. R. Hruschka et al.,
@@ -66,6 +69,7 @@ def clusters(
     """
     wanted = None if n is None else at_least_1(n, "n, the number of clusters,")
     labels = _vocabulary(vocabulary)
+    kind = kind_or_main(kind, collection.count)
     rows = read_rows(collection, kind, where)
     if not len(rows):
         return ()

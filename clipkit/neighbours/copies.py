@@ -25,6 +25,7 @@ from clipkit.neighbours.looks import Mask
 from clipkit.neighbours.nearest import nearest
 from clipkit.neighbours.rows import Rows, mean_cosine, read_hits, read_rows
 from clipkit.reports import Progress
+from clipkit.searching import kind_or_main
 
 Strength: TypeAlias = Literal["exact", "resaved", "edited", "similar"]
 STRENGTHS: tuple[Strength, ...] = get_args(Strength)
@@ -80,18 +81,20 @@ def duplicates(
     collection: Collection,
     strength: Strength = "exact",
     *,
-    kind: Kind = "image",
+    kind: Kind | None = None,
     where: str | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Duplicates:
     """Groups of items that are the same, or nearly, as `STRENGTHS` says; each item is in one at most.
 
-    Every member of a group matches its middle, so that a chain of small differences does not join what is
-    different. Nothing is deleted. Beyond 20,000 items a pair can be missed. `progress` counts the pictures
+    Of pictures, or of texts; without `kind` of texts where there are no pictures. Every member of a group
+    matches its middle, so that a chain of small differences does not join what is different. Nothing is
+    deleted. Beyond 20,000 items a pair can be missed. `progress` counts the pictures
     that are compared. Raises InvalidInput for an unknown strength, FilterError for a bad filter.
     """
     if strength not in STRENGTHS:
         raise InvalidInput(f"there is no strength {strength!r}. {did_you_mean(str(strength), STRENGTHS)}")
+    kind = kind_or_main(kind, collection.count)
     rows = read_rows(collection, kind, where, _COLUMNS)
     classes = _identical(rows, "content_hash" if kind == "image" else "text")
     unseen: list[str] = []

@@ -13,6 +13,7 @@ from clipkit.encoder import Vectors
 from clipkit.hits import Hit, Kind
 from clipkit.neighbours.nearest import Nearest, exact_scores, nearest
 from clipkit.neighbours.rows import read_hits, read_rows
+from clipkit.searching import kind_or_main
 
 NEIGHBOURS = 5  # so that an odd picture is still one if it is there twice, or four times
 _ROUNDING = 1e-6  # float32 takes less from a cosine
@@ -23,7 +24,7 @@ def outliers(
     collection: Collection,
     n: int = 10,
     *,
-    kind: Kind = "image",
+    kind: Kind | None = None,
     where: str | None = None,
     neighbours: int = NEIGHBOURS,
 ) -> tuple[Hit, ...]:
@@ -32,11 +33,12 @@ def outliers(
     The score of each is its mean cosine similarity to its nearest `neighbours`; after F. Angiulli,
     C. Pizzuti: Fast outlier detection in high dimensional spaces, PKDD 2002, who take the mean where
     S. Ramaswamy, R. Rastogi, K. Shim, SIGMOD 2000, take the last of them. A single item has none. The result
-    is exact. Raises InvalidInput, or FilterError for a bad filter.
+    is exact. Without `kind` they are pictures, or texts where there are no pictures. Raises InvalidInput, or
+    FilterError for a bad filter.
     """
     wanted = at_least_1(n, "n, the number of outliers wanted,")
     k = at_least_1(neighbours, "neighbours")
-    rows = read_rows(collection, kind, where)
+    rows = read_rows(collection, kind_or_main(kind, collection.count), where)
     if len(rows) < 2:
         return ()
     near = nearest(rows.vectors, k)
