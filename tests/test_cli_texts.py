@@ -1,4 +1,4 @@
-"""What pictures have serves texts: each verb on a collection of texts alone, with the vectors of a real model."""
+"""What pictures have serves texts: each verb on texts alone, with the vectors of a real model."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _labels(folder: Path) -> Path:
 def test_texts_are_recommended_by_those_liked_and_disliked(place: Path, run: Run) -> None:
     command = ("recommend", "--db", place, "--like", "pets-0", "--like", "pets-1", "-k", 3)
     cats = columns(run(*command, "--unlike", "pets-2", "--diversity", 0).out)
-    assert [text for _, text in cats][0] == "Feeding your cat the right food keeps it healthy."
+    assert next(text for _, text in cats) == "Feeding your cat the right food keeps it healthy."
     assert {TOPIC[text] for _, text in cats} == {"pets"}
     told = run(*command, "--json").json
     assert (told["liked"], told["disliked"]) == (["pets-0", "pets-1"], [])
@@ -144,7 +144,7 @@ def test_texts_are_recommended_by_those_liked_and_disliked(place: Path, run: Run
 
 def test_diversity_brings_other_topics(notes: Collection) -> None:
     def found(diversity: float) -> list[Any]:
-        liked = ["finance-0", Query.text("baking")]
+        liked: list[str | Query] = ["finance-0", Query.text("baking")]
         return list(recommend(notes, liked, disliked=["sport-0"], k=6, diversity=diversity))
 
     def alike(hits: list[Any]) -> float:
