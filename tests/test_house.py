@@ -74,7 +74,7 @@ FLOORS = (
     ("reindexing",),
     ("collection", "evaluate", "probe"),
     ("hiding", "refining"),
-    ("albums", "benchmark", "demo", "explain", "labels", "neighbours"),
+    ("albums", "benchmark", "demo", "documents", "explain", "labels", "neighbours", "retrievers"),
     ("maps", "pairs", "quality"),
     ("reduction",),
     ("cli",),
@@ -111,6 +111,9 @@ DOORS = {
         *("quality", "stages", "store", "testing"),
         *("tuning", "writing"),
     },
+    "langchain_core": {"retrievers"},
+    "langchain_text_splitters": {"documents"},
+    "llama_index": {"retrievers"},
     "lxml": {"sidecars"},
     "openai": {"encoders.remote"},
     "open_clip": {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FAILURES_SHOWN = 5
 TEXTS_AT_ONCE = 1024  # one commit each: an interrupted run has kept all but the last
 
-_Model = Annotated[
+Model = Annotated[
     str | None,
     typer.Option(
         metavar="MODEL",
@@ -44,7 +44,7 @@ def index(
             help="Folders, with all below them; pictures; tar and Parquet files.",
         ),
     ],
-    model: _Model = None,
+    model: Model = None,
     pattern: Annotated[
         list[str] | None,
         typer.Option(
@@ -137,7 +137,7 @@ def _note_failures(session: Session, failures: Sequence[Failure]) -> None:
 def add_texts(
     session: Session,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="One text per line, in UTF-8; - reads stdin.")],
-    model: _Model = None,
+    model: Model = None,
     source: Annotated[
         str | None,
         typer.Option(

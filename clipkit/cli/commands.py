@@ -14,6 +14,7 @@ from clipkit.cli import (
     benching,
     changing,
     choosing,
+    documenting,
     evaluating,
     explaining,
     keeping,
@@ -46,6 +47,8 @@ register(app, serving.ui, model=True)
 register(app, serving.serve, model=True)
 register(app, explaining.explain, model=True)
 register(app, adding.add_texts, model=True)
+register(app, documenting.index_documents, model=True)
+register(app, documenting.search_documents)
 register(app, neighbouring.recommend, model=True)
 register(app, neighbouring.duplicates, filters=True)
 register(app, neighbouring.clusters, model=True, filters=True)
