@@ -34,4 +34,4 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as notes:
             for name, text in DOCUMENTS.items():
                 Path(notes, name).write_text(text, encoding="utf-8")
-            main(Path(notes), "boats")
+            main(Path(notes), "two sailboats at sea")

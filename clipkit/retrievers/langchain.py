@@ -17,7 +17,7 @@ except ImportError as error:
     raise MissingExtra("a retriever for LangChain", "langchain") from error
 
 
-class CollectionRetriever(BaseRetriever):
+class CollectionRetriever(BaseRetriever):  # type: ignore[misc]
     """Finds the `k` items of a collection that are nearest to a question, as Documents, the best first.
 
     `kind`, `where` and `hybrid` are as in `Collection.search`, and so are the errors. A Document has the
