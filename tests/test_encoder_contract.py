@@ -194,7 +194,7 @@ def test_what_knows_no_pictures_says_so(family: str, encoder: Encoder) -> None:
 
 @pytest.mark.filterwarnings("ignore::clipkit.encoder.TextCutWarning")
 def test_a_text_of_100_000_characters_is_taken(encoder: Encoder) -> None:
-    check_rows(encoder.encode_texts(["a blue car,     " * 6_250]), 1, encoder.dim)
+    check_rows(encoder.encode_texts(["a blue car......... " * 5_000]), 1, encoder.dim)
 
 
 def test_every_kind_of_image_input_gives_the_same_row(seeing: Encoder, tmp_path: Path) -> None:
