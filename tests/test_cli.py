@@ -109,7 +109,7 @@ def test_the_shell_completes_commands_and_models() -> None:
             IN_A_PROCESS, env={**os.environ, **environment}, capture_output=True, text=True, check=False
         ).stdout
 
-    assert complete("clipkit sea", 1).split() == ["search"]
+    assert complete("clipkit sea", 1).split() == ["search", "search-documents"]
     assert complete("clipkit models mul", 2).split() == ["multilingual"]
 
 

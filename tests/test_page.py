@@ -376,6 +376,7 @@ def test_a_folder_is_indexed_from_the_page_and_its_failures_are_listed(
     page: Any, url: str, collection: Collection, more: Path
 ) -> None:
     page.get_by_role("tab", name="Manage").click()
+    page.wait_for_selector("#ck-manage-collections td")  # which moves what is below it
     page.fill("#ck-below textarea, #ck-below input", "../..")
     page.fill("#ck-into input", "trips")
     page.press("#ck-into input", "Enter")

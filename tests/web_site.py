@@ -82,8 +82,8 @@ def browser_path() -> str | None:
 def watched(browser: Any, url: str, size: tuple[int, int], shot: str) -> Iterator[Any]:
     """The page in a window of that size, with its first pictures.
 
-    In the end a screenshot is left in build/screenshots/, and it must not have failed or asked anybody else
-    for anything.
+    In the end, and where the test fails, a screenshot is left in build/screenshots/. The page must not have
+    failed or asked anybody else for anything.
     """
     page = browser.new_page(viewport={"width": size[0], "height": size[1]})
     page.set_default_timeout(60_000)
@@ -92,10 +92,12 @@ def watched(browser: Any, url: str, size: tuple[int, int], shot: str) -> Iterato
     page.on("request", lambda asked: wrong.append(asked.url) if _is_foreign(asked.url, url) else None)
     page.goto(url)
     page.wait_for_selector("figure")
-    yield page
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{shot.replace('/', '-')}.png")
-    page.close()
+    try:
+        yield page
+    finally:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / f"{shot.replace('/', '-')}.png")
+        page.close()
     assert wrong == []
 
 
