@@ -7,6 +7,8 @@ import open_clip
 import pytest
 import torch
 
+from clipkit.encoders import fusing
+from clipkit.encoders.devices import cpu_has_bf16
 from clipkit.encoders.fusing import fuse
 from clipkit.encoders.texts import encode_texts
 from tests import models
@@ -71,7 +73,24 @@ def test_sums_in_full_come_nearer_to_float32() -> None:
     away = 1 - (rows(plain, pixels) * expected).sum(dim=1).min()
     fused = 1 - (rows(visual, pixels) * expected).sum(dim=1).min()
     assert fused < away / 2
-    assert visual.transformer.resblocks[0].mlp.c_fc.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="needs a processor that multiplies bfloat16")
+@pytest.mark.parametrize("quick", [False, True], ids=["gelu", "quickgelu"])
+def test_packed_weights_give_the_rows_of_plain_ones(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    visual = model_of(DEEP_CLIP | {"quick_gelu": quick}).visual
+    assert ("QuickGELU" in str(visual)) is quick
+    plain = deepcopy(visual)
+    with monkeypatch.context() as patched:
+        patched.setattr(fusing, "cpu_has_bf16", lambda: False)
+        fuse(plain, torch.bfloat16)
+    fuse(visual, torch.bfloat16)
+    assert not any(isinstance(module, torch.nn.MultiheadAttention) for module in visual.modules())
+    for n in (1, 6):
+        pixels = noise(n).to(torch.bfloat16)
+        expected = rows(plain, pixels)
+        away = (rows(visual, pixels) * expected).sum(dim=1)
+        assert away.min() > 0.9999
 
 
 # --- texts
