@@ -6,6 +6,7 @@ A backend inherits `BaseEncoder` and says how one batch becomes numbers. Everyth
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from abc import ABC, abstractmethod
@@ -188,7 +189,19 @@ class BaseEncoder(ABC):
     def encode_pixels(self, pixels: Sequence[Pixels]) -> Vectors:
         """Embeddings of pictures from `preprocess`: (n, dim) float32 unit rows in input order."""
         self._require("image")
-        return self._rows(pixels, self._pixel_batch)
+        return self._rows(pixels, self._pixel_batch, self._even(len(pixels)))
+
+    @property
+    def lanes(self) -> int:
+        """How many batches run side by side."""
+        return 1
+
+    def _even(self, n: int) -> int:
+        """The size of batches of which each lane gets as many, so that all end at the same time."""
+        if n <= self.batch_size:
+            return self.batch_size
+        turns = math.ceil(n / (self.lanes * self.batch_size))
+        return math.ceil(n / (self.lanes * turns))
 
     def encode_places(self, image: ImageInput) -> Places:
         """What each place of one picture means, in the space of `encode_images`.
@@ -212,10 +225,12 @@ class BaseEncoder(ABC):
             subject = os.fspath(image) if isinstance(image, str | os.PathLike) else "the image"
             raise ImageError(f"{subject} {error.reason}", position=position) from error
 
-    def _rows(self, inputs: Iterable[T], encode: Callable[[list[T]], NDArray[Any]]) -> Vectors:
+    def _rows(
+        self, inputs: Iterable[T], encode: Callable[[list[T]], NDArray[Any]], size: int | None = None
+    ) -> Vectors:
         rows = [np.empty((0, self.dim), np.float32)]
         done = 0
-        for batch, raw in self._encoded(batched(inputs, self.batch_size), encode):
+        for batch, raw in self._encoded(batched(inputs, size or self.batch_size), encode):
             rows.append(unit_rows(raw, len(batch), self.dim, first=done))
             done += len(batch)
         return np.concatenate(rows)

@@ -98,8 +98,9 @@ class Session:
         return self.open()
 
     def open_or_create(self, model: str | None) -> Collection:
-        """As `open`; where there is none, a new one."""
-        from clipkit.collection import Collection
+        """As `open_to_ask`; where there is none, a new one."""
+        with spared():
+            from clipkit.collection import Collection
         from clipkit.encoders import load_encoder
 
         if self.name in Collection.names(self.db):

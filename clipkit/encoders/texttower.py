@@ -143,10 +143,10 @@ class TextTower(BaseEncoder):
         return attended
 
     def _layer(self, name: str) -> tuple[Floats, Floats]:
-        """Weight and bias; a matrix so that rows are multiplied with it from the left."""
+        """Weight and bias."""
         joint = "_" if name.endswith("in_proj") else "."  # as torch names the three that are one
         weight, bias = (self._weights[f"{name}{joint}{part}"] for part in ("weight", "bias"))
-        return weight.T, bias
+        return weight, bias
 
 
 def remember(encoder: BaseEncoder, source: Source) -> None:
@@ -265,7 +265,9 @@ def _threads() -> ThreadpoolController:
 
 
 def _linear(x: Floats, layer: tuple[Floats, Floats]) -> Floats:
-    product: Floats = x @ layer[0]
+    product: Floats = (
+        layer[0] @ x.T
+    ).T  # of a few rows in three quarters of the time that x @ layer[0].T takes
     product += layer[1]
     return product
 
