@@ -191,11 +191,6 @@ class BaseEncoder(ABC):
         self._require("image")
         return self._rows(pixels, self._pixel_batch, self._even(len(pixels)))
 
-    @property
-    def lanes(self) -> int:
-        """How many batches run side by side."""
-        return 1
-
     def _even(self, n: int) -> int:
         """The size of batches of which each lane gets as many, so that all end at the same time."""
         if n <= self.batch_size:

@@ -147,7 +147,7 @@ def _pack(visual: Any, blocks: Sequence[Any]) -> None:
             return self._out(seen.transpose(1, 2).reshape(n, length, width)), None
 
     class Patches(torch.nn.Module):
-        """What a convolution does whose steps are as wide as its kernel: (n, channels, rows, columns) float32."""
+        """A convolution whose steps are as wide as its kernel: (n, channels, rows, columns) float32."""
 
         def __init__(self, of: torch.nn.Conv2d) -> None:
             super().__init__()
