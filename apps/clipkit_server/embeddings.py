@@ -134,7 +134,9 @@ def resized(vectors: Vectors, wanted: int) -> Vectors:
     """Rows of that length: cut and of unit length again, or with zeros behind. Raises InvalidInput for a row
     of which nothing is left."""
     dim = vectors.shape[1]
-    if wanted >= dim:
+    if wanted == dim:
+        return vectors
+    if wanted > dim:
         return np.pad(vectors, ((0, 0), (0, wanted - dim)))
     cut = vectors[:, :wanted].astype(np.float64)
     norms = np.linalg.norm(cut, axis=1, keepdims=True)

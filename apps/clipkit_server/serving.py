@@ -60,6 +60,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        http="h11",  # the other one that uvicorn has takes heads of any size
         backlog=_BACKLOG,
         timeout_graceful_shutdown=int(service.limits.seconds + _DRAIN_SECONDS),
     )

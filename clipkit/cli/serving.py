@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -120,6 +121,8 @@ def serve(
 
     Example: clipkit serve --model text-embedding-v3=bundled
     """
+    # Before torch: its threads would spin while they wait for each other, on cores that requests need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from clipkit_server.limits import Limits
         from clipkit_server.serving import Options, Service

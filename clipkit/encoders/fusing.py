@@ -159,7 +159,7 @@ def _pack(visual: Any, blocks: Sequence[Any]) -> None:
             rows, columns = height // self._high, width // self._wide
             seen = pixels[..., : rows * self._high, : columns * self._wide].permute(0, 2, 3, 1)
             split = seen.reshape(n, rows, self._high, columns, -1).transpose(2, 3)
-            values = self._linear(split.reshape(n * rows * columns, -1)).float()
+            values: torch.Tensor = self._linear(split.reshape(n * rows * columns, -1)).float()
             return values.view(n, rows, columns, -1).permute(0, 3, 1, 2)
 
     (conv,) = visual.conv1  # in a Sequential that has its result in float32

@@ -1,4 +1,4 @@
-"""What `clipkit serve` bears: python -m tests.bench.load [--seconds N] [--clients N ...] [--requests N]
+"""What `clipkit serve` bears: python -m tests.bench.load [--model SPEC] [--clients N ...] [--requests N]
 
 Prints, for so many clients at once, each of which asks for one text after the other: requests a second, the
 median and the 99th percentile of the latency, the mean batch, and the share of what the same model embeds in
@@ -31,18 +31,20 @@ from itertools import count
 import numpy as np
 
 from clipkit import load_encoder
+from clipkit.encoder import Encoder
 
+NAME = "embeddings"  # what the server calls the model
 CLIENTS = (1, 8, 64, 256)
 SECONDS = 8.0
 IN_PROCESS = 64  # texts of a batch
 ROUNDS = 40
 BROKEN = (
-    {"model": "bundled", "input": [[1, 2, 3]]},
+    {"model": NAME, "input": [[1, 2, 3]]},
     {"model": "no such model", "input": "a dog"},
-    {"model": "bundled", "input": ["a dog", {"image": "data:image/png;base64,AAAA"}]},
-    {"model": "bundled", "input": []},
-    {"model": "bundled", "input": "a dog", "dimensions": 0},
-    {"model": "bundled"},
+    {"model": NAME, "input": ["a dog", {"image": "data:image/png;base64,AAAA"}]},
+    {"model": NAME, "input": []},
+    {"model": NAME, "input": "a dog", "dimensions": 0},
+    {"model": NAME},
 )
 
 
@@ -89,7 +91,7 @@ def text(number: int) -> str:
 
 
 def request(number: int) -> bytes:
-    return json.dumps({"model": "bundled", "input": text(number), "encoding_format": "base64"}).encode()
+    return json.dumps({"model": NAME, "input": text(number), "encoding_format": "base64"}).encode()
 
 
 async def loaded(port: int, clients: int, seconds: float) -> list[float]:
@@ -162,9 +164,10 @@ def embedding_of(body: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32
 
 
 @contextmanager
-def server(*options: str) -> Iterator[int]:
+def server(model: str, *options: str) -> Iterator[int]:
     """The port of `clipkit serve` in a process of its own, once it can embed."""
-    command = [sys.executable, "-m", "clipkit", "serve", "--json", "--port", "0", *options]
+    command = [sys.executable, "-m", "clipkit", "serve", "--json", "--port", "0"]
+    command += ["--model", f"{NAME}={model}", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     try:
@@ -184,9 +187,8 @@ def batches(port: int) -> tuple[float, float]:
     return float(found["count"]), float(found["sum"])
 
 
-def in_process() -> float:
-    """Texts a second that the model embeds in this process, in batches; the median of several rounds."""
-    encoder = load_encoder("bundled")
+def in_process(encoder: Encoder) -> float:
+    """Texts a second that it embeds in this process, in batches; the median of several rounds."""
     rates = []
     for start in range(ROUNDS):
         texts = [text(number) for number in range(start * IN_PROCESS, (start + 1) * IN_PROCESS)]
@@ -204,13 +206,13 @@ def in_own_process(port: int, clients: int, seconds: float) -> list[float]:
     return latencies
 
 
-def table(clients: Sequence[int], seconds: float) -> None:
-    with server() as port:
+def table(encoder: Encoder, clients: Sequence[int], seconds: float) -> None:
+    with server(encoder.name) as port:
         in_own_process(port, 8, 1.0)  # warm
         print("| clients | requests/s | p50 ms | p99 ms | mean batch | of in-process |")
         print("|---|---|---|---|---|---|")
         for number in clients:
-            alone = in_process()
+            alone = in_process(encoder)
             before = batches(port)
             began = time.perf_counter()
             latencies = sorted(in_own_process(port, number, seconds))
@@ -219,19 +221,18 @@ def table(clients: Sequence[int], seconds: float) -> None:
             rate = len(latencies) / took
             p50, p99 = (1000 * latencies[int(share * (len(latencies) - 1))] for share in (0.5, 0.99))
             mean = (after[1] - before[1]) / max(1.0, after[0] - before[0])
-            share = rate / statistics.mean((alone, in_process()))
+            share = rate / statistics.mean((alone, in_process(encoder)))
             print(
                 f"| {number} | {rate:,.0f} | {p50:.1f} | {p99:.1f} | {mean:.1f} | {share:.2f} |", flush=True
             )
 
 
-def torture(requests: int) -> None:
-    encoder = load_encoder("bundled")
+def torture(encoder: Encoder, requests: int) -> None:
 
     def right(number: int, body: bytes) -> bool:
         return bool(embedding_of(body) @ encoder.encode_texts([text(number)])[0] > 1 - 1e-5)
 
-    with server() as port:
+    with server(encoder.name) as port:
         outcome = asyncio.run(mixed(port, requests, 64, right))
     ready = sum(status == 200 for status in outcome.health)
     told = f"{outcome.right:,} right, {outcome.refused:,} refused, {len(outcome.wrong)} wrong"
@@ -240,6 +241,7 @@ def torture(requests: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--model", default="bundled")
     parser.add_argument("--clients", type=int, nargs="*", default=list(CLIENTS))
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--requests", type=int, default=10_000)
@@ -248,10 +250,12 @@ def main() -> None:
     if given.attack:
         print(json.dumps(asyncio.run(loaded(given.attack, given.clients[0], given.seconds))))
         return
-    print(f"{os.cpu_count()} cores; {in_process():,.0f} texts/s in this process, in batches of {IN_PROCESS}")
-    table(given.clients, given.seconds)
+    encoder = load_encoder(given.model)
+    rate = in_process(encoder)
+    print(f"{os.cpu_count()} cores; {rate:,.0f} texts/s in this process, in batches of {IN_PROCESS}")
+    table(encoder, given.clients, given.seconds)
     if given.requests:
-        torture(given.requests)
+        torture(encoder, given.requests)
 
 
 if __name__ == "__main__":
