@@ -14,7 +14,7 @@ import pytest
 
 from clipkit.testing import FakeEncoder
 from clipkit_server.application import application
-from tests.bench.load import embedding_of, mixed, request, text
+from tests.bench.load import NAME, embedding_of, mixed, request, text
 from tests.server_site import png, service, serving
 
 REQUESTS = 2_000
@@ -29,7 +29,7 @@ def test_of_many_requests_with_one_in_ten_broken_each_gets_what_is_right() -> No
     def right(number: int, body: bytes) -> bool:
         return bool((embedding_of(body) == expected[number]).all())
 
-    with serving(service(models={"bundled": "fake"})) as site:
+    with serving(service(models={NAME: "fake"})) as site:
         outcome = asyncio.run(mixed(site.port, REQUESTS, CLIENTS, right))
     assert not outcome.wrong
     assert (outcome.right, outcome.refused) == (REQUESTS * 9 // 10, REQUESTS // 10)
@@ -56,7 +56,7 @@ def test_what_many_clients_ask_one_by_one_goes_through_the_model_together() -> N
 
         await asyncio.gather(*(client(5 * number) for number in range(CLIENTS)))
 
-    with serving(service(models={"bundled": "fake"}, load=lambda spec, upright: Slow())) as site:
+    with serving(service(models={NAME: "fake"}, load=lambda spec, upright: Slow())) as site:
         asyncio.run(ask(site.port))
         with site.http() as client:
             told = client.get("/metrics").text

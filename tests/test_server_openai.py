@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ from openai import AsyncOpenAI
 from clipkit import load_encoder
 from clipkit.encoder import Encoder
 from clipkit.testing import FakeEncoder
+from clipkit_server.limits import Limits
+from clipkit_server.metrics import Metrics
+from clipkit_server.models import Models
 from tests.server_site import Site, data_uri, png, service, serving
 
 FAKE = FakeEncoder()
@@ -240,6 +244,33 @@ def test_models_are_loaded_when_asked_for_and_let_go_when_they_are_too_many() ->
             assert rows(response).shape == (1, int(name[1:]))
         assert loads == ["fake:16", "fake:17", "fake:18", "fake:17"]
         assert sorted(site.service.models.loaded()) == ["fake:16", "fake:17"]
+
+
+class Knotted(FakeEncoder):
+    """An encoder that only the garbage collector can free."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.itself = self
+
+
+def test_a_model_that_has_been_let_go_leaves_the_memory_when_the_next_comes() -> None:
+    made: list[weakref.ref[Encoder]] = []
+
+    def load(spec: str, upright: bool) -> Encoder:
+        encoder = Knotted(int(spec.partition(":")[2]))
+        made.append(weakref.ref(encoder))
+        return encoder
+
+    names = [f"fake:{dim}" for dim in (16, 17, 18)]
+    models = Models({name: name for name in names}, load=load, limits=Limits(), most=1, watch=Metrics())
+    for name in names:
+        with models.lease(name) as model:
+            model.worker.close()
+        model.worker.join(20.0)  # whose thread has the encoder in hand
+    assert made[0]() is None
+    assert made[2]() is model.encoder
+    models.close()
 
 
 def test_the_model_that_ships_gives_the_rows_that_it_gives_in_process() -> None:
