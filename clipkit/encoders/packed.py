@@ -56,11 +56,20 @@ class _Attention(torch.nn.Module):
         self._mixed = _Linear(of.in_proj_weight, of.in_proj_bias)
         self._out = _Linear(of.out_proj.weight, of.out_proj.bias)
 
-    def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+    def forward(
+        self,
+        x: torch.Tensor,
+        keys: torch.Tensor,  # noqa: ARG002 - and values: they are `x`, as torch's layer is given it
+        values: torch.Tensor,  # noqa: ARG002
+        need_weights: bool = False,  # noqa: ARG002
+        attn_mask: torch.Tensor | None = None,  # noqa: ARG002 - pictures have none
+    ) -> tuple[torch.Tensor, None]:
         n, length, width = x.shape
         mixed = self._mixed(x).view(n, length, 3, self._heads, width // self._heads)
-        queries, keys, values = mixed.permute(2, 0, 3, 1, 4)  # each (n, heads, length, width of one)
-        seen = scaled_dot_product_attention(queries, keys, values)
+        mixed = mixed.permute(
+            2, 0, 3, 1, 4
+        )  # queries, keys and values: each (n, heads, length, width of one)
+        seen = scaled_dot_product_attention(*mixed)
         return self._out(seen.transpose(1, 2).reshape(n, length, width)), None
 
 
