@@ -66,9 +66,7 @@ class _Attention(torch.nn.Module):
     ) -> tuple[torch.Tensor, None]:
         n, length, width = x.shape
         mixed = self._mixed(x).view(n, length, 3, self._heads, width // self._heads)
-        mixed = mixed.permute(
-            2, 0, 3, 1, 4
-        )  # queries, keys and values: each (n, heads, length, width of one)
+        mixed = mixed.permute(2, 0, 3, 1, 4)  # queries, keys, values: (n, heads, length, width of one)
         seen = scaled_dot_product_attention(*mixed)
         return self._out(seen.transpose(1, 2).reshape(n, length, width)), None
 
