@@ -61,6 +61,7 @@ class _Attention(torch.nn.Module):
         x: torch.Tensor,
         keys: torch.Tensor,  # noqa: ARG002 - and values: they are `x`, as torch's layer is given it
         values: torch.Tensor,  # noqa: ARG002
+        *,
         need_weights: bool = False,  # noqa: ARG002
         attn_mask: torch.Tensor | None = None,  # noqa: ARG002 - pictures have none
     ) -> tuple[torch.Tensor, None]:

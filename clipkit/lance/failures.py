@@ -26,11 +26,13 @@ def is_passing(error: Exception) -> bool:
 
 
 def is_conflict(error: BaseException | None) -> bool:
-    # Lance's words in full: a column or a folder may be called conflict
-    return (
-        re.search("ommit conflict for version|Too many concurrent writ|still conflicting", str(error))
-        is not None
+    # Lance's words in full: a column or a folder may be called conflict. Two that make one table at once are an
+    # Overwrite to each other, of an empty table by another.
+    words = (
+        "ommit conflict for version|Too many concurrent writ|still conflicting"
+        "|is incompatible with concurrent transaction Overwrite"
     )
+    return re.search(words, str(error)) is not None
 
 
 def is_panic(error: Exception) -> bool:
