@@ -26,8 +26,8 @@ def is_passing(error: Exception) -> bool:
 
 
 def is_conflict(error: BaseException | None) -> bool:
-    # Lance's words in full: a column or a folder may be called conflict. Two that make one table at once are an
-    # Overwrite to each other, of an empty table by another.
+    # Lance's words in full: a column or a folder may be called conflict. To one who writes already, another
+    # who makes the same table at the same time is an Overwrite.
     words = (
         "ommit conflict for version|Too many concurrent writ|still conflicting"
         "|is incompatible with concurrent transaction Overwrite"
