@@ -156,14 +156,8 @@ DOORS = {
     "timm": {"encoders.fusing"},
     "torch": {
         *("cli", "encoders.devices", "encoders.fusing", "encoders.jpegs", "encoders.openclip"),
-        *(
-            "encoders.packed",
-            "encoders.sentence",
-            "encoders.pixels",
-            "encoders.texts",
-            "encoders.towers",
-            "encoders.weights",
-        ),
+        *("encoders.packed", "encoders.pixels", "encoders.sentence", "encoders.texts", "encoders.towers"),
+        "encoders.weights",
     },
     "torchvision": {"encoders.jpegs"},
     "transformers": {"encoders.sentence"},

@@ -8,6 +8,7 @@ import pytest
 
 from clipkit import Collection
 from clipkit.testing import FakeEncoder
+from tests import pictures
 
 SEARCH = """
 import sys
@@ -40,6 +41,15 @@ def test_a_question_imports_nothing_that_it_can_do_without(db: Path, arguments: 
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout
     assert done.stderr.splitlines()[-1] == "0"
+
+
+def test_an_index_of_pictures_imports_none_of_it_either(db: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    pictures.draw_folder(folder, 3)
+    command = [sys.executable, "-c", SEARCH.format(names=SPARED), "index", str(folder), "--model", "fake"]
+    done = subprocess.run([*command, "--db", str(db)], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "0"
+    assert Collection.open(db=db).count() == 3
 
 
 def test_what_was_spared_can_be_imported_later() -> None:

@@ -144,6 +144,23 @@ def test_batches_run_at_the_same_time(folder: Path, monkeypatch: pytest.MonkeyPa
     assert shared.encode_pixels(pixels(8)).shape == (8, shared.dim)
 
 
+@pytest.mark.parametrize(("n", "sizes"), [(4, [4]), (8, [4, 4]), (9, [3, 3, 3]), (10, [3, 3, 3, 1]), (0, [])])
+def test_each_lane_gets_as_many_pictures(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, n: int, sizes: list[int]
+) -> None:
+    shared = load(folder, devices=2)
+    seen: list[int] = []
+    encode = OpenClipEncoder._pixel_batch
+
+    def noted(self: OpenClipEncoder, batch: list[Pixels]) -> Any:
+        seen.append(len(batch))
+        return encode(self, batch)
+
+    monkeypatch.setattr(OpenClipEncoder, "_pixel_batch", noted)
+    assert len(shared.encode_pixels(pixels(n))) == n
+    assert sorted(seen, reverse=True) == sizes
+
+
 def test_no_picture_is_lost_when_memory_runs_out_and_batches_stay_small(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

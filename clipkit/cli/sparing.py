@@ -1,8 +1,8 @@
-"""Imports that a question can do without. A process that answers one and ends would wait longest for them.
+"""Imports that commands can do without. A question, in a process of its own, would wait longest for them.
 
 lancedb imports a client of remote catalogues, some hundred classes that build their validators as they are
-imported: more than half a second, for what a local table never checks. pyarrow imports pandas where it is
-installed, to know its objects when it sees them: a fifth of one.
+imported: more than half a second, for what a table in a folder or an object store never checks. pyarrow
+imports pandas where it is installed, to know its objects when it sees them: a fifth of one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Sparing(MetaPathFinder, Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         if spec.name == "pandas":
-            raise ImportError("pandas is not imported for a question", name="pandas")
+            raise ImportError("pandas is not imported by commands that make no data frames", name="pandas")
         return None
 
     def exec_module(self, module: ModuleType) -> None:
@@ -53,10 +53,10 @@ def _plain_class(name: str) -> type:
 
 @contextmanager
 def spared() -> Iterator[None]:
-    """Within it, lancedb and pyarrow are imported without what questions do not need.
+    """Within it, lancedb and pyarrow are imported without what is not needed.
 
-    pyarrow knows no pandas afterwards: this is for processes that only ask. Modules that are there already
-    stay as they are.
+    pyarrow knows no pandas afterwards: this is for commands that make no data frames. Modules that are there
+    already stay as they are.
     """
     finder = _Sparing()
     sys.meta_path.insert(0, finder)

@@ -228,7 +228,6 @@ def table(encoder: Encoder, clients: Sequence[int], seconds: float) -> None:
 
 
 def torture(encoder: Encoder, requests: int) -> None:
-
     def right(number: int, body: bytes) -> bool:
         return bool(embedding_of(body) @ encoder.encode_texts([text(number)])[0] > 1 - 1e-5)
 
