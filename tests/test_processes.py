@@ -57,9 +57,10 @@ print("searches", searches, flush=True)
 """
 
 
-# A child whose parent was killed would search for ever, for nobody.
-NOT_ALONE = """
+# A child whose parent was killed would search for ever, for nobody. And none needs all that lancedb imports.
+PRELUDE = """
 import os, threading, time
+from clipkit.cli.sparing import spare
 
 def leave_with_the_parent(parent):
     while os.getppid() == parent:
@@ -67,6 +68,7 @@ def leave_with_the_parent(parent):
     os._exit(1)
 
 threading.Thread(target=leave_with_the_parent, args=(os.getppid(),), daemon=True).start()
+spare()
 """
 
 started: list[subprocess.Popen[str]] = []
@@ -87,7 +89,7 @@ def start(scripts: Sequence[str], *arguments: object) -> list[subprocess.Popen[s
     """
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", NOT_ALONE + script, *map(str, arguments)],
+            [sys.executable, "-c", PRELUDE + script, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -28,8 +28,9 @@ SPARED = ("torch", "open_clip", "pandas", "lance_namespace_urllib3_client", "gra
         ("search", "7 dogs", "--hybrid", "--min-score", "auto"),
         ("recommend", "--like", "0"),
         ("album", "show", "dogs"),
+        ("status",),
     ],
-    ids=["search", "hybrid", "recommend", "album"],
+    ids=["search", "hybrid", "recommend", "album", "status"],
 )
 def test_a_question_imports_nothing_that_it_can_do_without(db: Path, arguments: tuple[str, ...]) -> None:
     from clipkit.albums import Album, save
@@ -55,14 +56,15 @@ def test_an_index_of_pictures_imports_none_of_it_either(db: Path, tmp_path: Path
 def test_what_was_spared_can_be_imported_later() -> None:
     code = """
 import sys
-from clipkit.cli.sparing import spared
-with spared():
-    import lancedb, pyarrow.dataset
-finders = len(sys.meta_path)
-with spared():
-    pass
+from clipkit.cli.sparing import spare
+spare()
+spare()
+import lancedb, pyarrow.dataset
+assert not {"pandas", "lance_namespace_urllib3_client"} & set(sys.modules)
 import pandas, lance_namespace_urllib3_client.models as models
-assert len(sys.meta_path) == finders
+assert [type(finder).__name__ for finder in sys.meta_path].count("_Finder") == 1
+assert not any(type(finder).__name__ == "_StandIn" for finder in sys.meta_path)
+assert lancedb.__loader__ is lancedb.__spec__.loader and lancedb.__loader__.get_source("lancedb")
 print(pandas.Series([1]).sum(), models.ListTablesResponse(tables=["a"]).to_json())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     from clipkit.cli import commands
+    from clipkit.cli.sparing import spare
 
+    spare()
     return commands.run(given)
 
 

@@ -93,7 +93,7 @@ def show(
     Example: clipkit album show 'By the sea' --print0
     """
     shown = pictures.are_wanted(show and not (session.json or paths or print0))
-    collection = session.open_to_ask()
+    collection = session.open()
     from clipkit import albums
 
     found = albums.named(collection, album)

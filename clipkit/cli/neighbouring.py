@@ -156,7 +156,7 @@ def recommend(
 
     Example: clipkit recommend --like /photos/cat.jpg --like /photos/owl.jpg --unlike /photos/car.jpg
     """
-    collection = session.open_to_ask()
+    collection = session.open()
     from clipkit.neighbours import recommend as find
 
     found = find(

@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 
 from clipkit.cli import commands
-from clipkit.cli.sparing import spared
+from clipkit.cli.sparing import spare
 from clipkit.resident.server import answered, listen, serve
 from clipkit.resident.words import read_words
 
@@ -24,8 +24,7 @@ def reside(path: str, lock: str, seconds: str) -> None:
     first = read_words(sys.stdin.buffer)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), sys.stdin.fileno())
-    with spared():
-        import clipkit.collection  # noqa: F401 - before a question is
+    spare()
     sys.modules["torch"] = None  # type: ignore[assignment] # which says: there is none
     if answered(first, commands.run)["code"] != 0:
         return

@@ -75,7 +75,7 @@ def search(
     _note_file_as_text(parsed)
     wanted = KindChoice.image if (paths or print0) and kind is None else kind
     shown = pictures.are_wanted(show and not (session.json or paths or print0))
-    collection = session.open_to_ask()
+    collection = session.open()
     from clipkit.hiding import visible  # which imports pyarrow
 
     hits = collection.search(
@@ -114,7 +114,7 @@ def describe(
     from_file = str(image) != "-"
     shown = pictures.are_wanted(show and from_file and not session.json)
     query = Query.image(image if from_file else sys.stdin.buffer.read())
-    collection = session.open_to_ask()
+    collection = session.open()
     where = visible(collection, session.where)
     hits = collection.search(query, k=k, kind="text", where=where, min_score=score_of(min_score))
     if session.json:

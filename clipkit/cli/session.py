@@ -17,7 +17,6 @@ import typer
 from clipkit.cli import filtering
 from clipkit.cli.filtering import Filters
 from clipkit.cli.output import failed, flush, note
-from clipkit.cli.sparing import spared
 from clipkit.errors import CollectionExists, CollectionNotFound
 
 if TYPE_CHECKING:
@@ -90,17 +89,9 @@ class Session:
         except CollectionNotFound as error:
             raise CollectionNotFound(f"{error}\n  {self.again('index')} FOLDER  makes it") from error
 
-    def open_to_ask(self) -> Collection:
-        """As `open`, for a command that asks something of the collection and ends: it imports less."""
-        with spared():
-            import clipkit.collection  # noqa: F401 - for `open`
-
-        return self.open()
-
     def open_or_create(self, model: str | None) -> Collection:
-        """As `open_to_ask`; where there is none, a new one."""
-        with spared():
-            from clipkit.collection import Collection
+        """As `open`; where there is none, a new one."""
+        from clipkit.collection import Collection
         from clipkit.encoders import load_encoder
 
         if self.name in Collection.names(self.db):

@@ -12,18 +12,63 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType, SimpleNamespace
 
-HOLLOW = "lance_namespace_urllib3_client"
+_SPARED = {"lancedb": "lance_namespace_urllib3_client", "pyarrow._dataset": "pandas"}
+"""What each of these imports, and is spared."""
 
 
-class _Sparing(MetaPathFinder, Loader):
-    """Finds the package `HOLLOW` as modules of which anything can be imported, and is a class that holds what
-    it is given; and pandas as a package that cannot be imported."""
+def spare() -> None:
+    """From now on, lancedb and pyarrow are imported without what commands do not need.
 
-    def __init__(self) -> None:
-        self.hollow: list[str] = []
+    pyarrow knows no pandas afterwards: this is for processes that make no data frames of tables. Modules that
+    are there already stay as they are, and whoever else wants what was spared can import it.
+    """
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(MetaPathFinder):
+    """Finds those that import too much, and has them run without it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in _SPARED:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Without(spec.loader)
+        return spec
+
+
+class _Without(Loader):
+    """Runs a module as `loader` does, but without what it can be spared."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader  # for whoever asks later
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        spared = _SPARED[module.__name__]
+        with _standing_in(spared, absent=spared == "pandas"):
+            self._loader.exec_module(module)
+
+
+class _StandIn(MetaPathFinder, Loader):
+    """Finds the package `name` as modules of which whatever is imported is a class that holds what it is
+    given; or, if it is `absent`, as one that cannot be imported."""
+
+    def __init__(self, name: str, *, absent: bool) -> None:
+        self._name = name
+        self._absent = absent
+        self.made: list[str] = []
 
     def find_spec(
         self,
@@ -31,17 +76,29 @@ class _Sparing(MetaPathFinder, Loader):
         path: Sequence[str] | None,  # noqa: ARG002 - every finder is given it
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
-        mine = fullname in (HOLLOW, "pandas") or fullname.startswith(f"{HOLLOW}.")
+        mine = fullname == self._name or fullname.startswith(f"{self._name}.")
         return ModuleSpec(fullname, self, is_package=True) if mine else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        if spec.name == "pandas":
-            raise ImportError("pandas is not imported by commands that make no data frames", name="pandas")
+        if self._absent:
+            raise ImportError(f"{spec.name} is spared here", name=spec.name)
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        self.hollow.append(module.__name__)
         module.__getattr__ = _plain_class  # type: ignore[method-assign]
+        self.made.append(module.__name__)
+
+
+@contextmanager
+def _standing_in(name: str, *, absent: bool) -> Iterator[None]:
+    finder = _StandIn(name, absent=absent)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for made in finder.made:
+            sys.modules.pop(made, None)
 
 
 @cache
@@ -49,20 +106,3 @@ def _plain_class(name: str) -> type:
     if name.startswith("__"):
         raise AttributeError(name)
     return type(name, (SimpleNamespace,), {})
-
-
-@contextmanager
-def spared() -> Iterator[None]:
-    """Within it, lancedb and pyarrow are imported without what is not needed.
-
-    pyarrow knows no pandas afterwards: this is for commands that make no data frames. Modules that are there
-    already stay as they are.
-    """
-    finder = _Sparing()
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        for name in finder.hollow:
-            sys.modules.pop(name, None)
