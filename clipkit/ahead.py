@@ -18,22 +18,23 @@ def read_ahead(
     ahead: int,
     *,
     threads: int | None = None,
-    begin: Callable[[], None] | None = None,
+    pool: ThreadPoolExecutor | None = None,
 ) -> Generator[R, None, None]:
     """The results of `read` in input order, computed in threads, up to `ahead` inputs in advance.
 
-    There are as many threads as cores unless told otherwise; each calls `begin` first.
+    There are as many threads as cores unless told otherwise, or those of a pool that others use too.
     """
-    pool = ThreadPoolExecutor(
-        threads or os.cpu_count() or 1, thread_name_prefix="clipkit-read", initializer=begin
-    )
+    own = pool or ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="clipkit-read")
+    waiting: deque[Future[R]] = deque()
     try:
-        waiting: deque[Future[R]] = deque()
         for value in inputs:
-            waiting.append(pool.submit(read, value))
+            waiting.append(own.submit(read, value))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        for future in waiting:
+            future.cancel()
+        if pool is None:
+            own.shutdown()

@@ -124,6 +124,12 @@ class BaseEncoder(ABC):
         """How many batches `encode_pixels` and `encode_texts` have in hand at once, if they get so many."""
         return 1
 
+    def trace(self) -> None:  # noqa: B027 - most have nothing to do
+        """Have the model run without Python from now on, as far as it can.
+
+        For a process in which other threads are busy with Python, such as a server. Changes no row.
+        """
+
     @abstractmethod
     def _text_batch(self, texts: list[str]) -> NDArray[Any]:
         """Rows (n, dim), any float dtype, any length, for up to `batch_size` texts."""

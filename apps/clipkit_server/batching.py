@@ -1,4 +1,4 @@
-"""Batches of what many clients ask for at once: one thread to a model, a queue for each kind of input.
+"""Batches of what many clients ask for at once: threads to a model, a queue for each kind of input.
 
 Whoever asks gets a turn for each item: a batch takes one item of each client in turn, and of a client one of
 each of its requests. So one request of two thousand texts holds up nobody who has one. A batch that fails is
@@ -46,7 +46,7 @@ class Closed(Exception):
 
 
 class Watch(Protocol):
-    """Who is told what a worker does, from its thread; `Metrics` is one."""
+    """Who is told what a worker does, from its threads; `Metrics` is one."""
 
     def waited(self, kind: str, seconds: float) -> None: ...
     def ran(self, kind: str, items: int, seconds: float) -> None: ...
@@ -150,16 +150,22 @@ class Lane:
 
 
 class Worker:
-    """A thread that runs one model, on batches from its lanes by turns. Safe for several threads."""
+    """Threads that run one model, on batches from its lanes by turns. Safe for several threads.
 
-    def __init__(self, name: str, lanes: Sequence[Lane], watch: Watch) -> None:
+    There are as many as the model runs batches `abreast`: none waits for another's to end.
+    """
+
+    def __init__(self, name: str, lanes: Sequence[Lane], watch: Watch, *, abreast: int = 1) -> None:
         self._lanes = {lane.kind: lane for lane in lanes}
         self._watch = watch
         self._ready = threading.Condition()
         self._closed = False
         self._batches = 0
-        self._thread = threading.Thread(target=self._work, name=f"model {name}", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"model {name}", daemon=True) for _ in range(abreast)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, kind: str, items: Sequence[Any], client: str) -> Future[list[Any]]:
         """The results of `items`, in order, once they are there; cancel it to have them left out.
@@ -186,14 +192,15 @@ class Worker:
         return {kind: lane.waiting for kind, lane in self._lanes.items()}
 
     def close(self) -> None:
-        """Ends the thread once all that waits is done. Returns at once."""
+        """Ends the threads once all that waits is done. Returns at once."""
         with self._ready:
             self._closed = True
-            self._ready.notify()
+            self._ready.notify_all()
 
     def join(self, seconds: float) -> None:
-        """Waits for the thread to end."""
-        self._thread.join(seconds)
+        """Waits for the threads to end, each for up to so long."""
+        for thread in self._threads:
+            thread.join(seconds)
 
     def _drop(self, lane: Lane, ticket: _Ticket, future: Future[list[Any]]) -> None:
         if future.cancelled():
@@ -209,6 +216,8 @@ class Worker:
                 self._batches += 1
                 lane.served = self._batches
                 batch = lane.take()
+                if lane.waiting:
+                    self._ready.notify()  # there is enough for another thread
             self._run(lane, batch)
 
     def _next(self) -> Lane | None:
@@ -231,7 +240,7 @@ class Worker:
                 self._watch.waited(lane.kind, began - ticket.since)
         outcomes = _outcomes(lane.run, [ticket.items[place] for ticket, place in batch])
         seconds = time.monotonic() - began
-        lane.note(len(batch), seconds)
+        lane.note(len(batch) * len(self._threads), seconds)
         self._watch.ran(lane.kind, len(batch), seconds)
         for (ticket, place), outcome in zip(batch, outcomes, strict=True):
             with suppress(InvalidStateError):  # cancelled, or failed with an earlier item

@@ -43,16 +43,18 @@ class Row:
 
 
 class Model:
-    """A model in memory, and the thread that runs it."""
+    """A model in memory, and the threads that run it."""
 
     def __init__(self, encoder: Encoder, limits: Limits, watch: Watch) -> None:
         self.encoder = encoder
-        size = (getattr(encoder, "batch_size", 0) or _AT_ONCE) * getattr(encoder, "lanes", 1)
+        if isinstance(encoder, BaseEncoder):
+            encoder.trace()
+        size = getattr(encoder, "batch_size", 0) or _AT_ONCE
         lanes = [
             Lane(TEXTS, self._texts, _bounds(limits, size, limits.queued_texts)),
             Lane(IMAGES, self._pixels, _bounds(limits, size, limits.queued_images)),
         ]
-        self.worker = Worker(encoder.name, lanes, watch)
+        self.worker = Worker(encoder.name, lanes, watch, abreast=getattr(encoder, "lanes", 1))
 
     def submit(self, kind: str, items: Sequence[Any], client: str) -> Future[list[Row]]:
         """The rows of texts, or of pictures from the encoder's `preprocess`. Raises QueueFull."""

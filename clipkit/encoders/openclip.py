@@ -7,12 +7,14 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -25,7 +27,7 @@ from clipkit.encoders.jpegs import JpegDecoder
 from clipkit.encoders.patches import box_of, reader_of
 from clipkit.encoders.pixels import Preprocessing
 from clipkit.encoders.sources import Source, locate
-from clipkit.encoders.texts import encode_texts
+from clipkit.encoders.texts import Encode, encode_texts, traced
 from clipkit.encoders.towers import Replicas, be_one_thread, halving
 from clipkit.errors import ModelUnavailable, WeightsError
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from clipkit.encoders import Options
+
+R = TypeVar("R")
 
 # What the fingerprint leaves out of an architecture: what only training uses, and what the weights, the
 # preprocessing or the probes of the tokenizer show anyway. So a model is the same from a tag and a folder.
@@ -68,8 +72,10 @@ class OpenClipEncoder(BaseEncoder):
         self._replicas = Replicas(model, placement.devices)
         self._tokenizer = _Tokenizer(source)
         self._placement = placement
+        self._encode_texts: Encode = encode_texts
         self._tokenizing = Lock()  # Hugging Face's tokenizers allow no second caller
-        self._alone = Lock()  # a batch by itself takes all cores, and cores no second batch
+        self._running = 0  # batches that came by themselves
+        self._counting = Lock()
         cfg = model.visual.preprocess_cfg
         self._preprocessing = Preprocessing(cfg, self._transform)
         self.name = name
@@ -88,6 +94,11 @@ class OpenClipEncoder(BaseEncoder):
     def precision(self) -> str:
         """In which the model computes: "fp32", "bf16" or "fp16"."""
         return self._placement.precision
+
+    def trace(self) -> None:
+        """As for every encoder: texts on a CPU, if the tower is causal. Takes half a second."""
+        if self._placement.devices == ("cpu",):
+            self._encode_texts = traced(self._model, self._tokenizer(_PROBES)) or encode_texts
 
     def preprocess(self, image: Image) -> Pixels:
         """The picture resized and cropped as open_clip's own preprocessing does it: (height, width, 3) uint8.
@@ -119,7 +130,7 @@ class OpenClipEncoder(BaseEncoder):
     def _encoded(
         self, batches: Iterable[list[T]], encode: Callable[[list[T]], NDArray[Any]]
     ) -> Iterator[tuple[list[T], NDArray[Any]]]:
-        """Several batches go side by side; one alone has the device to itself."""
+        """Several batches go side by side, on a CPU each on one core; one alone has the device to itself."""
 
         def run(batch: list[T]) -> tuple[list[T], NDArray[Any]]:
             rows, size = halving(encode, batch)
@@ -131,19 +142,32 @@ class OpenClipEncoder(BaseEncoder):
         first = list(islice(batches, 2))
         if len(first) < 2 or self.lanes == 1:
             for batch in (*first, *batches):
-                with self._alone:
-                    done = run(batch)
-                yield done
+                yield self._among_others(run, batch)
             return
-        begin = be_one_thread if self._placement.device == "cpu" else None
         rest = (batch for some in (first, batches) for batch in some)
-        yield from read_ahead(rest, run, self.lanes, threads=self.lanes, begin=begin)
+        yield from read_ahead(rest, run, self.lanes, pool=self._threads)
+
+    def _among_others(self, run: Callable[[list[T]], R], batch: list[T]) -> R:
+        """`run` of one batch: here, or if other threads have come with theirs, in a thread for one core."""
+        with self._counting:
+            self._running += 1
+            alone = self._running == 1
+        try:
+            return run(batch) if alone else self._threads.submit(run, batch).result()
+        finally:
+            with self._counting:
+                self._running -= 1
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        begin = be_one_thread if self._placement.device == "cpu" else None
+        return ThreadPoolExecutor(self.lanes, thread_name_prefix="clipkit-lane", initializer=begin)
 
     def _text_batch(self, texts: list[str]) -> NDArray[Any]:
         with self._tokenizing:
             tokens = self._tokenizer(texts)
         with self._replicas.borrow() as replica:
-            return replica.rows(encode_texts, tokens)
+            return replica.rows(self._encode_texts, tokens)
 
     def _pixel_batch(self, pixels: list[Pixels]) -> NDArray[Any]:
         def encode(model: Any, batch: Any) -> Any:
@@ -160,7 +184,7 @@ class OpenClipEncoder(BaseEncoder):
         reader = reader_of(self._model.visual, self.name)
         transform = self._transform if reader.scale == 1 else self._enlarging(reader.scale)
         pixels = transform(image)[None].to(self._placement.device, self._placement.dtype)  # (1, 3, h, w)
-        with self._alone, torch.inference_mode():
+        with self._replicas.borrow(), torch.inference_mode():
             raw = reader.read(pixels).float().cpu().numpy()  # (rows, cols, dim)
         cfg = self._model.visual.preprocess_cfg
         box = box_of(image.width, image.height, size=cfg["size"], mode=cfg["resize_mode"])

@@ -22,9 +22,10 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 
@@ -172,11 +173,20 @@ def server(model: str, *options: str) -> Iterator[int]:
     assert process.stdout is not None
     try:
         port = int(json.loads(process.stdout.readline())["url"].rpartition(":")[2])
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=120):
-            yield port
+        _wait_for(f"http://127.0.0.1:{port}/health/ready")
+        yield port
     finally:
         process.terminate()
         process.wait(60)
+
+
+def _wait_for(url: str) -> None:
+    """Returns once it answers with 200; while the model is loaded, it may say otherwise."""
+    for _ in range(120):
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(url, timeout=120):
+            return
+        time.sleep(1.0)
+    raise TimeoutError(url)
 
 
 def batches(port: int) -> tuple[float, float]:
