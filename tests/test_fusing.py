@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from copy import deepcopy
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from clipkit.encoders import fusing
 from clipkit.encoders.devices import cpu_has_bf16
 from clipkit.encoders.fusing import fuse
-from clipkit.encoders.texts import encode_texts
+from clipkit.encoders.texts import encode_texts, traced
 from tests import models
 
 TINY_DARKNET: dict[str, Any] = {
@@ -116,6 +117,40 @@ def test_a_text_without_its_padding_has_the_same_row(config: dict[str, Any], kin
     assert seen == [{1: 3, 3: 7, 4: 20}[n], 20]  # the marks of start and end count
 
 
+@pytest.mark.parametrize("kind", [open_clip.CLIP, open_clip.CustomTextCLIP])
+@pytest.mark.parametrize("config", [models.TINY_CLIP, EOS], ids=["argmax", "eos"])
+def test_a_traced_tower_gives_texts_of_any_number_and_length_the_same_rows(
+    config: dict[str, Any], kind: Any
+) -> None:
+    model = model_of(config, kind)
+    run = traced(model, TOKENS[:2])
+    assert run is not None
+    with torch.inference_mode():
+        for some in (TOKENS, TOKENS[:1], TOKENS[3:], TOKENS.repeat(5, 1)):
+            torch.testing.assert_close(run(model, some), encode_texts(model, some), atol=1e-6, rtol=1e-6)
+
+
+def test_a_traced_tower_runs_none_of_its_python() -> None:
+    model = model_of(models.TINY_CLIP, open_clip.CLIP)
+    run = traced(model, TOKENS)
+    assert run is not None
+    called: list[str] = []
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and "open_clip" in frame.f_code.co_filename:
+            called.append(frame.f_code.co_qualname)
+
+    with torch.inference_mode():
+        for encode, expected in ((encode_texts, True), (run, False)):
+            called.clear()
+            sys.setprofile(note)
+            try:
+                encode(model, TOKENS)
+            finally:
+                sys.setprofile(None)
+            assert ("Transformer.forward" in called) == expected
+
+
 def test_a_tower_that_reads_the_last_place_or_all_keeps_the_padding() -> None:
     config = deepcopy(models.TINY_SIGLIP)
     for name in ("hf_tokenizer_name", "tokenizer_kwargs"):
@@ -127,3 +162,4 @@ def test_a_tower_that_reads_the_last_place_or_all_keeps_the_padding() -> None:
     with torch.no_grad():
         torch.testing.assert_close(encode_texts(model, tokens), model.encode_text(tokens, normalize=False))
     assert seen == [16, 16]
+    assert traced(model, tokens) is None

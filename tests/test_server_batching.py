@@ -46,8 +46,8 @@ class Held:
 def workers() -> Iterator[Callable[..., Worker]]:
     made: list[Worker] = []
 
-    def make(*lanes: Lane, told: Told | None = None) -> Worker:
-        made.append(Worker("test", lanes, told or Told()))
+    def make(*lanes: Lane, told: Told | None = None, abreast: int = 1) -> Worker:
+        made.append(Worker("test", lanes, told or Told(), abreast=abreast))
         return made[-1]
 
     yield make
@@ -85,6 +85,26 @@ def test_what_waits_goes_together(workers: Callable[..., Worker]) -> None:
     assert [future.result(30) for future in (first, *others)] == [["firstfirst"], ["aa"], ["bb"], ["cc"]]
     assert run.batches == [["first"], ["a", "b", "c"]]
     assert told.batches == [("text", 1), ("text", 3)]
+
+
+def test_batches_run_abreast_and_none_waits_for_another(workers: Callable[..., Worker]) -> None:
+    held, at_once = Held(), threading.Barrier(2, timeout=30)
+
+    def run(items: list[Any]) -> Sequence[Any]:
+        if items[0] == "slow":
+            return held(items)
+        if len(items) == 4:
+            at_once.wait()  # breaks unless the other half of the request is under way
+        return items
+
+    worker = workers(Lane("text", run, BOUNDS), abreast=3)
+    slow = worker.submit("text", ["slow"], "a")
+    assert held.started.wait(30)
+    assert worker.submit("text", list(range(8)), "b").result(30) == list(range(8))
+    assert worker.submit("text", ["quick"], "c").result(30) == ["quick"]
+    assert not slow.done()
+    held.go.set()
+    assert slow.result(30) == ["slowslow"]
 
 
 def test_a_batch_takes_one_item_of_each_client_in_turn(workers: Callable[..., Worker]) -> None:

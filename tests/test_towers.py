@@ -144,6 +144,33 @@ def test_batches_run_at_the_same_time(folder: Path, monkeypatch: pytest.MonkeyPa
     assert shared.encode_pixels(pixels(8)).shape == (8, shared.dim)
 
 
+def test_batches_of_several_callers_run_at_the_same_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = load(folder, devices=2)
+    expected = shared.encode_texts(["a", "b"])
+    both = threading.Barrier(2, timeout=30)
+    encode = OpenClipEncoder._text_batch
+
+    def meet(self: OpenClipEncoder, batch: list[str]) -> Any:
+        both.wait()  # breaks unless another caller's batch is under way
+        return encode(self, batch)
+
+    monkeypatch.setattr(OpenClipEncoder, "_text_batch", meet)
+    with ThreadPoolExecutor(2) as callers:
+        rows = [*callers.map(shared.encode_texts, [["a"], ["b"]] * 3)]
+    np.testing.assert_allclose(np.concatenate(rows), np.tile(expected, (3, 1)), atol=1e-6)
+
+
+def test_tracing_changes_no_row(folder: Path) -> None:
+    encoder = load(folder)
+    texts = ["red", "a photo of two dogs", "", "Größe"]
+    expected = encoder.encode_texts(texts)
+    encoder.trace()
+    np.testing.assert_allclose(encoder.encode_texts(texts), expected, atol=1e-6)
+    np.testing.assert_allclose(encoder.encode_texts(texts[:1]), expected[:1], atol=1e-6)
+
+
 @pytest.mark.parametrize(("n", "sizes"), [(4, [4]), (8, [4, 4]), (9, [3, 3, 3]), (10, [3, 3, 3, 1]), (0, [])])
 def test_each_lane_gets_as_many_pictures(
     folder: Path, monkeypatch: pytest.MonkeyPatch, n: int, sizes: list[int]
