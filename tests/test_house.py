@@ -59,7 +59,7 @@ FLOORS = (
     ("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.weights"),
     ("images", "parquet", "encoders.fusing", "encoders.lengths", "encoders.sources"),
     ("encoder", "folders", "jpegs", "sidecars", "encoders.checkpoints"),
-    ("encoders.pixels", "encoders.texttower", "encoders.towers", "filters"),
+    ("encoders.pixels", "encoders.texttower", "encoders.tokens", "encoders.towers", "filters"),
     ("encoders.jpegs", "labelled", "lance", "measures", "query", "stamps", "testing"),
     ("encoders.openclip", "encoders.reduced", "encoders.remote", "encoders.sentence", "encoders.words"),
     ("schema",),
@@ -118,7 +118,7 @@ DOORS = {
     "openai": {"encoders.remote"},
     "open_clip": {
         *("encoders.fusing", "encoders.openclip", "encoders.patches", "encoders.sources", "encoders.texts"),
-        "encoders.weights",
+        *("encoders.tokens", "encoders.weights"),
     },
     "pandas": {"hits"},
     "PIL": {
@@ -156,8 +156,8 @@ DOORS = {
     "timm": {"encoders.fusing"},
     "torch": {
         *("cli", "encoders.devices", "encoders.fusing", "encoders.jpegs", "encoders.openclip"),
-        *("encoders.packed", "encoders.pixels", "encoders.sentence", "encoders.texts", "encoders.towers"),
-        "encoders.weights",
+        *("encoders.packed", "encoders.pixels", "encoders.sentence", "encoders.texts"),
+        *("encoders.tokens", "encoders.towers", "encoders.weights"),
     },
     "torchvision": {"encoders.jpegs"},
     "transformers": {"encoders.sentence"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,8 +27,9 @@ from clipkit.encoders.patches import box_of, reader_of
 from clipkit.encoders.pixels import Preprocessing
 from clipkit.encoders.sources import Source, locate
 from clipkit.encoders.texts import Encode, encode_texts, traced
+from clipkit.encoders.tokens import Tokenizer
 from clipkit.encoders.towers import Replicas, be_one_thread, halving
-from clipkit.errors import ModelUnavailable, WeightsError
+from clipkit.errors import WeightsError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,7 +70,7 @@ class OpenClipEncoder(BaseEncoder):
         model, self._transform = _build(name, source, placement)
         self._model = model
         self._replicas = Replicas(model, placement.devices)
-        self._tokenizer = _Tokenizer(source)
+        self._tokenizer = Tokenizer(source)
         self._placement = placement
         self._encode_texts: Encode = encode_texts
         self._tokenizing = Lock()  # Hugging Face's tokenizers allow no second caller
@@ -251,66 +251,6 @@ def _folds(source: Source) -> bool:
     """Whether the image tower may have batch norms, or branches, to be folded into its convolutions."""
     trunk = source.config["vision_cfg"].get("timm_model_name")
     return trunk is not None and not trunk.startswith("vit_")
-
-
-class _Tokenizer:
-    """The tokenizer of a model: texts to rows of `context_length` token ids, cut or padded."""
-
-    def __init__(self, source: Source) -> None:
-        from open_clip.tokenizer import HFTokenizer
-
-        text = source.config["text_cfg"]
-        settings = {"context_length": text.get("context_length", 77), **text.get("tokenizer_kwargs", {})}
-        self.context_length: int = settings["context_length"]
-        self._mode = text.get("tokenizer_mode")
-        self._hf = source.texts.tokenizer is not None
-        if self._hf:
-            try:
-                folder = str(source.texts.tokenizer)
-                self._tokenize = HFTokenizer(folder, tokenizer_mode=self._mode, **settings)
-            except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-                raise WeightsError(f"the tokenizer in {folder} cannot be read: {error}") from error
-        else:
-            self._tokenize = _simple_tokenizer(source, settings)
-
-    def __call__(self, texts: list[str]) -> Any:
-        return self._tokenize(texts)
-
-    def lengths(self, texts: list[str]) -> list[int]:
-        """How many tokens each text has uncut, with those that mark start and end."""
-        if not texts:
-            return []
-        if not self._hf:
-            return [len(self._tokenize.encode(text)) + 2 for text in texts]
-        cleaned = [self._tokenize.clean_fn(text) for text in texts]
-        marked = self._mode != "clips"  # that mode adds three marks of its own
-        rows = self._tokenize.tokenizer(cleaned, add_special_tokens=marked, verbose=False)["input_ids"]
-        return [len(row) + (0 if marked else 3) for row in rows]
-
-
-def _simple_tokenizer(source: Source, settings: dict[str, Any]) -> Any:
-    """CLIP's own tokenizer; with a `bpe_path`, which is a file beside the weights, for its vocabulary."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    if "bpe_path" not in settings:
-        return SimpleTokenizer(**settings)
-    path = source.weights.parent / settings["bpe_path"]  # open_clip would look in the current folder
-    try:
-        tokenizer = SimpleTokenizer(**{**settings, "bpe_path": str(path)})
-    except FileNotFoundError as error:
-        raise ModelUnavailable(
-            f"the vocabulary {path} of the model is missing: get its files again"
-        ) from error
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise WeightsError(
-            f"the vocabulary {path} is damaged ({error}): get the model's files again"
-        ) from error
-    if tokenizer.vocab_size != source.config["text_cfg"]["vocab_size"]:
-        raise WeightsError(
-            f"the vocabulary {path} has {tokenizer.vocab_size} words, and the model was made for "
-            f"{source.config['text_cfg']['vocab_size']}: get its files again"
-        )
-    return tokenizer
 
 
 def _fingerprint(
