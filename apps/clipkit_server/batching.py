@@ -198,9 +198,10 @@ class Worker:
             self._ready.notify_all()
 
     def join(self, seconds: float) -> None:
-        """Waits for the threads to end, each for up to so long."""
+        """Waits for the threads to end, for up to so long."""
+        latest = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(seconds)
+            thread.join(max(0.0, latest - time.monotonic()))
 
     def _drop(self, lane: Lane, ticket: _Ticket, future: Future[list[Any]]) -> None:
         if future.cancelled():
