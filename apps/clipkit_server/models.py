@@ -1,4 +1,4 @@
-"""The models of a server: loaded when first asked for, each with a thread of its own, and let go again."""
+"""The models of a server: loaded when first asked for, each with threads of its own, and let go again."""
 
 from __future__ import annotations
 

@@ -56,6 +56,12 @@ class BytePairs:
             found += self._of_word("".join(self._letters[byte] for byte in word.encode()))
         return [*found, self.end]
 
+    def cut(self, text: str, length: int) -> list[int]:
+        """As `tokens`, but of a text with more than `length` the first, and the end mark for the last."""
+        found = self.tokens(text)[:length]
+        found[-1] = self.end
+        return found
+
     def __len__(self) -> int:
         """How many tokens there are."""
         return len(self._tokens)

@@ -39,7 +39,7 @@ def traced(model: Any, tokens: Any) -> Encode | None:
             run: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
                 _module(model, tower.rows), tower.cut(tokens), check_trace=False
             )
-    except (AttributeError, RuntimeError, NotImplementedError):
+    except (AttributeError, RuntimeError):
         return None
     return lambda _, given: run(*tower.cut(given))
 

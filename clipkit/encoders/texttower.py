@@ -97,8 +97,7 @@ class TextTower(BaseEncoder):
 
     def tokens(self, text: str) -> list[int]:
         """The tokens that the tower sees of a text: cut to the context, and nothing behind the end."""
-        found = self._pairs.tokens(text)[: self.note.context_length]
-        found[-1] = self._pairs.end
+        found = self._pairs.cut(text, self.note.context_length)
         return found[: found.index(self._pairs.end) + 1]
 
     def preprocess(self, image: Image) -> Pixels:  # noqa: ARG002 - every encoder has it

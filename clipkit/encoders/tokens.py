@@ -35,10 +35,8 @@ class Tokenizer:
             return self._tokenize(texts)
         import torch
 
-        end, length = self._tokenize.end, self.context_length
-        rows = [self._tokenize.tokens(text) for text in texts]
-        cut = [row if len(row) <= length else [*row[: length - 1], end] for row in rows]
-        return torch.tensor([[*row, *[0] * (length - len(row))] for row in cut])
+        rows = [self._tokenize.cut(text, self.context_length) for text in texts]
+        return torch.tensor([[*row, *[0] * (self.context_length - len(row))] for row in rows])
 
     def lengths(self, texts: list[str]) -> list[int]:
         """How many tokens each text has uncut, with those that mark start and end."""
