@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -379,11 +380,29 @@ def test_what_was_embedded_before_an_error_is_not_paid_for_twice(service: Servic
         encoder.encode_texts(texts(1000))
     assert caught.value.embedded == 700
     service.fail = lambda _: None
-    service.asked.clear()
 
     np.testing.assert_allclose(encoder.encode_texts(texts(1000)), rows(texts(1000), 1024), atol=1e-6)
 
-    assert sorted(text for given in service.texts for text in given) == sorted(texts(1000)[700:])
+    asked = Counter(text for given in service.texts for text in given)
+    assert asked == Counter(texts(1000) + texts(1000)[700:710])  # the request that failed, and no other
+
+
+def test_answers_on_their_way_when_a_request_fails_are_waited_for(service: Service) -> None:
+    encoder = remote("api:text-embedding-v3")
+    service.fail = lambda given: error(403, "quota") if "text 0" in given else None
+    service.seconds = lambda given: 0.0 if "text 0" in given else 0.3
+    with pytest.raises(ServiceError, match="quota") as caught:
+        encoder.encode_texts(texts(1000))
+    assert caught.value.embedded == 0
+    assert sorted(map(tuple, service.texts)) == sorted(
+        tuple(texts(40)[at : at + 10]) for at in (0, 10, 20, 30)
+    )
+    service.fail = lambda _: None
+    service.asked.clear()
+
+    encoder.encode_texts(texts(40))
+
+    assert service.texts == [texts(10)]
 
 
 def test_texts_that_were_embedded_are_stored_and_a_second_call_goes_on(

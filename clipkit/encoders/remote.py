@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from clipkit.encoder import TextEncoder, Vectors
 from clipkit.encoders import catalog, lengths
-from clipkit.errors import InvalidInput, ModelUnavailable, ServiceError
+from clipkit.errors import ClipkitError, InvalidInput, ModelUnavailable, ServiceError
 
 if TYPE_CHECKING:
     from clipkit.encoders import Options
@@ -114,8 +114,7 @@ class RemoteEncoder(TextEncoder):
         missing = list(dict.fromkeys(text for text in sent if text not in rows))
         done = False
         try:
-            for request, answer in self._answers(missing):
-                rows.update(zip(request.texts, answer, strict=True))
+            self._answer(missing, rows)
             done = True
         except ServiceError as error:
             embedded = next(at for at, text in enumerate(sent) if text not in rows)
@@ -134,19 +133,29 @@ class RemoteEncoder(TextEncoder):
         whole = np.cumsum([1 if ord(c) < 128 else CHARACTERS for c in text])
         return text[: int(np.searchsorted(whole, self._limit * CHARACTERS, side="right"))]
 
-    def _answers(self, texts: list[str]) -> Iterator[tuple[_Request, Vectors]]:
-        """Requests in order, each with its rows; a few are on their way at once."""
+    def _answer(self, texts: list[str], rows: dict[str, NDArray[np.float32]]) -> None:
+        """Put the row of each text into `rows`; a few requests are on their way at once.
+
+        The first request that fails is raised, after the answers to those behind it that were on their way.
+        """
         size = self._rows_at_once
-        requests = (_Request(at, texts[at : at + size]) for at in range(0, len(texts), size))
+        requests = iter([_Request(at, texts[at : at + size]) for at in range(0, len(texts), size)])
+        failed: ClipkitError | None = None
         pool = ThreadPoolExecutor(PARALLEL, "clipkit-api")
         try:
             sent = [(each, pool.submit(self._answered, each)) for each in islice(requests, PARALLEL)]
             while sent:
                 request, answer = sent.pop(0)
-                yield request, answer.result()
-                sent += [(each, pool.submit(self._answered, each)) for each in islice(requests, 1)]
+                try:
+                    rows.update(zip(request.texts, answer.result(), strict=True))
+                except (ServiceError, InvalidInput) as error:
+                    failed = failed or error
+                if not failed:
+                    sent += [(each, pool.submit(self._answered, each)) for each in islice(requests, 1)]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+        if failed:
+            raise failed
 
     def _answered(self, request: _Request) -> Vectors:
         """The service's rows, (n, dim). Raises ServiceError, or InvalidInput for a text that it refuses."""
