@@ -42,8 +42,7 @@ def _fold_batch_norms(trunk: Any) -> None:
         if not isinstance(block, ConvNormAct) or not isinstance(block.bn, torch.nn.BatchNorm2d):
             continue
         conv, norm = block.conv, block.bn
-        mean, variance = norm.running_mean, norm.running_var
-        if not isinstance(conv, torch.nn.Conv2d) or mean is None or variance is None:
+        if not isinstance(conv, torch.nn.Conv2d):
             continue
         mean, variance = norm.running_mean, norm.running_var
         if mean is None or variance is None:  # it keeps no statistics, and so cannot be folded
