@@ -18,7 +18,6 @@ from clipkit import Collection, Hit, Query, load_encoder, sketch
 from clipkit.albums import LARGEST_PICTURE, PICTURE_EDGE, Album, albums, delete, hits, missing, named, save
 from clipkit.encoders import sources
 from clipkit.errors import FilterError, ImageError, InvalidInput, QueryError
-from clipkit.gallery import draw_gallery, gallery
 from clipkit.hiding import hide
 from clipkit.lance import snapshots
 from clipkit.refining import refined
@@ -469,11 +468,10 @@ def test_albums_outlive_what_a_snapshot_undoes(
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """80 drawn scenes in one folder, 80 others in another. A name begins with its seed, of four digits."""
     folder = tmp_path_factory.mktemp("scenes")
-    drawings = gallery(folder / "first", scenes=160)
-    draw_gallery(drawings)
-    (folder / "second").mkdir()
-    for drawing in drawings[80:]:
-        drawing.path.rename(folder / "second" / drawing.path.name)
+    for seed in range(160):
+        part = folder / ("first" if seed < 80 else "second")
+        part.mkdir(exist_ok=True)
+        sketch.draw(sketch.scene(seed), size=256).save(part / f"{seed:04}.jpg")
     return folder
 
 
