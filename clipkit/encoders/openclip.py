@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clipkit.ahead import read_ahead
 from clipkit.encoder import BaseEncoder, Pixels, Places, T, unit_places
-from clipkit.encoders import texttower, weights
+from clipkit.encoders import lazily, texttower, weights
 from clipkit.encoders.devices import Placement, place
 from clipkit.encoders.fusing import fuse
 from clipkit.encoders.jpegs import JpegDecoder
@@ -203,6 +203,7 @@ class OpenClipEncoder(BaseEncoder):
 
 def load(name: str, options: Options) -> OpenClipEncoder:
     """The open_clip model of that canonical name; `load_encoder` says what is raised."""
+    lazily.put_off()
     placement = place(options.device, options.precision)
     if name == "bundled" and placement.device == "cpu" and options.precision is None:
         placement = replace(placement, precision="fp32")  # its tower takes less time than to decode a picture
