@@ -39,7 +39,7 @@ PUBLIC = (
 # stands here as a whole (cli, sketch) is one room. CONTRIBUTING.md says what is in each.
 FLOORS = (
     ("__init__",),
-    ("errors", "reports"),
+    ("errors", "importing", "reports"),
     (
         *(
             "ahead",

@@ -8,7 +8,7 @@ import sys
 from clipkit.encoders.lazily import put_off
 put_off()
 put_off()
-assert [type(finder).__module__ for finder in sys.meta_path].count("clipkit.encoders.lazily") == 1
+assert [type(finder).__module__ for finder in sys.meta_path].count("clipkit.importing") == 1
 """
 
 

@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
+
+from clipkit.importing import have_run
 
 _SPARED = {"lancedb": "lance_namespace_urllib3_client", "pyarrow._dataset": "pandas"}
 """What each of these imports, and is spared."""
@@ -25,40 +27,14 @@ def spare() -> None:
     pyarrow knows no pandas afterwards: this is for processes that make no data frames of tables. Modules that
     are there already stay as they are, and whoever else wants what was spared can import it.
     """
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    have_run(tuple(_SPARED), _run)
 
 
-class _Finder(MetaPathFinder):
-    """Finds those that import too much, and has them run without it."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname not in _SPARED:
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Without(spec.loader)
-        return spec
-
-
-class _Without(Loader):
-    """Runs a module as `loader` does, but without what it can be spared."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self._loader  # for whoever asks later
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        spared = _SPARED[module.__name__]
-        with _standing_in(spared, absent=spared == "pandas"):
-            self._loader.exec_module(module)
+def _run(module: ModuleType, loader: Loader) -> None:
+    """Runs one of these without what it can be spared."""
+    spared = _SPARED[module.__name__]
+    with _standing_in(spared, absent=spared == "pandas"):
+        loader.exec_module(module)
 
 
 class _StandIn(MetaPathFinder, Loader):

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.abc import Loader
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, TypeAlias
+
+from clipkit.importing import have_run
 
 Substitute: TypeAlias = Callable[[str, str], Any]
 """What stands for a name of a module: substitute(module, name)."""
@@ -24,8 +25,7 @@ Substitute: TypeAlias = Callable[[str, str], Any]
 
 def put_off() -> None:
     """From now on, open_clip, torchvision and timm are imported so; what is there already stays as it is."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    have_run(tuple(_PUT_OFF), _run)
 
 
 class _Later(type):
@@ -75,45 +75,20 @@ _PUT_OFF: dict[str, tuple[str, Substitute, str]] = {
 """What each of these imports, what it is given of that instead, and what is not imported then."""
 
 
-class _Finder(MetaPathFinder):
-    """Finds those four."""
+def _run(module: ModuleType, loader: Loader) -> None:
+    """Runs one of these with an import statement that puts off what it can."""
+    package, substitute, saved = _PUT_OFF[module.__name__]
+    there = saved in sys.modules or find_spec(saved) is None
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname not in _PUT_OFF:
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
-        return spec
+    def given(name: str, *where: Any) -> Any:  # globals, locals, names, level: as statements give them
+        level = where[3] if len(where) > 3 else 0
+        if there or level or not f"{name}.".startswith(f"{package}."):
+            return builtins.__import__(name, *where)
+        return _StandIn(name, substitute)
 
-
-class _Loader(Loader):
-    """Runs a module as `loader` does, with an import statement that puts off what it can."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self._loader  # for whoever asks later
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        package, substitute, saved = _PUT_OFF[module.__name__]
-        there = saved in sys.modules or find_spec(saved) is None
-
-        def given(name: str, *where: Any) -> Any:  # globals, locals, names, level: as statements give them
-            level = where[3] if len(where) > 3 else 0
-            if there or level or not f"{name}.".startswith(f"{package}."):
-                return builtins.__import__(name, *where)
-            return _StandIn(name, substitute)
-
-        own = vars(module)
-        own["__builtins__"] = {**vars(builtins), "__import__": given}  # its import statements look there
-        self._loader.exec_module(module)
+    own = vars(module)
+    own["__builtins__"] = {**vars(builtins), "__import__": given}  # its import statements look there
+    loader.exec_module(module)
 
 
 class _StandIn(ModuleType):
