@@ -18,10 +18,10 @@ from tests.web_site import (
     PHONE,
     SCREENSHOTS,
     browser_path,
-    chromium,
     draw_scenes,
     fill,
     serving,
+    visitor,
     watched,
 )
 
@@ -58,17 +58,15 @@ def url(collection: Collection, more: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play, chromium(play) as opened:
-        yield opened
+def person() -> Iterator[Any]:
+    with visitor() as someone:
+        yield someone
 
 
 @pytest.fixture
-def page(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+def page(person: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A page on a desktop, or in the size that the test asks for."""
-    with watched(browser, url, getattr(request, "param", DESKTOP), request.node.name) as opened:
+    with watched(person, url, getattr(request, "param", DESKTOP), request.node.name) as opened:
         yield opened
 
 
@@ -264,9 +262,9 @@ def test_the_cut_off_keeps_what_stands_out(page: Any, collection: Collection) ->
     assert 0 < len(kept) < 40
 
 
-def test_a_link_shows_another_person_the_same(page: Any, browser: Any) -> None:
+def test_a_link_shows_another_person_the_same(page: Any, person: Any) -> None:
     ask(page, "a boat - people")
-    other = browser.new_page()
+    other = person.browser.new_page()
     other.goto(page.url)
     other.wait_for_selector("figure")
     settled(other)

@@ -237,13 +237,19 @@ WRITER = """
 import sys
 import time
 from clipkit import Collection
+from clipkit.errors import CollectionMismatch
 
 collection = Collection.open(db=sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 writes = 0
 while collection.encoder_name == "fake":
-    collection.add_texts([f"red {writes}", f"blue {writes}"], ids=["a", "b"])
+    texts = [f"red {writes}", f"blue {writes}"]
+    try:
+        collection.add_texts(texts, ids=["a", "b"])
+    except CollectionMismatch as error:  # the switch came between their encoding and their writing
+        assert "Run the same again" in str(error)
+        collection.add_texts(texts, ids=["a", "b"])
     writes += 1
     time.sleep(0.05)
 print("writes", writes, flush=True)

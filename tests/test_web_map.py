@@ -26,10 +26,10 @@ from tests.web_site import (
     HOW_TO_GET_ONE,
     PHONE,
     browser_path,
-    chromium,
     draw_scenes,
     fill,
     serving,
+    visitor,
     watched,
 )
 
@@ -151,19 +151,17 @@ def url(site: Site) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def person() -> Iterator[Any]:
     if browser_path() is None:
         pytest.skip(HOW_TO_GET_ONE)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play, chromium(play) as opened:
-        yield opened
+    with visitor() as someone:
+        yield someone
 
 
 @pytest.fixture
-def page(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+def page(person: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The map, with its groups found."""
-    with watched(browser, url, getattr(request, "param", DESKTOP), request.node.name) as page:
+    with watched(person, url, getattr(request, "param", DESKTOP), request.node.name) as page:
         tab = page.get_by_role("tab", name="Map")
         if not tab.count():  # on a phone the last tabs are in a menu
             page.click(".overflow-menu > button")

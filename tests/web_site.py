@@ -79,13 +79,14 @@ def browser_path() -> str | None:
 
 
 @contextmanager
-def watched(browser: Any, url: str, size: tuple[int, int], shot: str) -> Iterator[Any]:
-    """The page in a window of that size, with its first pictures.
+def watched(person: Any, url: str, size: tuple[int, int], shot: str) -> Iterator[Any]:
+    """The page in a window of that size, with its first pictures, as a person sees it who comes again.
 
     In the end, and where the test fails, a screenshot is left in build/screenshots/. The page must not have
     failed or asked anybody else for anything.
     """
-    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    page = person.new_page()
+    page.set_viewport_size({"width": size[0], "height": size[1]})
     page.set_default_timeout(60_000)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -113,3 +114,12 @@ def chromium(play: Any) -> Iterator[Any]:
         yield browser
     finally:
         browser.close()
+
+
+@contextmanager
+def visitor() -> Iterator[Any]:
+    """A person with a browser, who has the page's scripts at hand from one visit to the next."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play, chromium(play) as browser:
+        yield browser.new_context()
