@@ -3,10 +3,11 @@
 from clipkit.lance import snapshots
 from clipkit.lance.database import Database
 from clipkit.lance.fulltext import FullText, Words
+from clipkit.lance.held import ROUNDING, with_vectors
 from clipkit.lance.plans import Built, Kind, Plan
 from clipkit.lance.table import Table
 from clipkit.lance.upkeep import index_pays_from
-from clipkit.lance.vectors import ROUNDING, VectorColumn, with_vectors
+from clipkit.lance.vectors import VectorColumn
 
 __all__ = [
     "ROUNDING",

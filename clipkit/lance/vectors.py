@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clipkit.encoder import batched
 from clipkit.filters import all_of, id_in
+from clipkit.lance.held import ROUNDING, HeldVectors, array_of, ranked, scored, with_vectors
 from clipkit.lance.plans import Plan
 from clipkit.lance.table import Table
 from clipkit.lance.upkeep import VectorIndex
 
 APPROXIMATE_UP_TO_K = 1_000  # asked for more, an index would have to visit most of the table anyway
 EXACT_UP_TO_ROWS = 10_000  # that pass a filter: to score them all is sure, and takes about 20 ms
-ROUNDING = 1e-6  # float32 takes less from a cosine: 2e-7 with 512 dimensions, 3e-7 with 4,096
 MOST_ROWS = 2**31 - 1  # of one answer; Lance takes a limit of 32 bits
 TIES_AHEAD = 8  # rows asked for beyond k, to see whether the k-th hit shares its score with others
 
@@ -48,11 +47,6 @@ class Reach:
 EXACT = Reach()
 
 
-def with_vectors(rows: pa.Table, column: str) -> pa.Table:
-    """Those of `rows` that have a vector there: while a collection changes its model, some may lack one."""
-    return rows.filter(pc.is_valid(rows[column]))
-
-
 class VectorColumn:
     """A column of unit vectors, with an index once its table is so large that one pays."""
 
@@ -60,6 +54,7 @@ class VectorColumn:
         self._table = table
         self.column = column
         self.index = VectorIndex(table, column)
+        self._held = HeldVectors(table, column)
         table.indexes[column] = self.index
 
     def nearest(
@@ -73,31 +68,29 @@ class VectorColumn:
         k = min(k, MOST_ROWS - TIES_AHEAD)
         wanted = k + TIES_AHEAD
         reach = self._reach(k, where)
-        found = self._search(vector, wanted, where, columns, reach)
+        if reach.probes is None:
+            held = self._held.nearest(vector, k, where=where, columns=columns)
+            if held is not None:
+                return held
+        found = self._ranked(vector, wanted, where, columns, reach)
         if found.num_rows < k and reach.probes is not None:  # these partitions hold no more
-            found = self._search(vector, wanted, where, columns, EXACT)
+            found = self._ranked(vector, wanted, where, columns, EXACT)
         if found.num_rows == wanted and found["score"][k - 1] == found["score"][-1]:
             only = id_in(self._best_ids(vector, k, where, found["score"][-1].as_py()))
-            found = self._search(vector, k, all_of(where, only), columns, EXACT)
-        return found.sort_by([("score", "descending"), ("id", "ascending")]).slice(0, k)
+            found = self._ranked(vector, k, all_of(where, only), columns, EXACT)
+        return found.slice(0, k)
 
     def read(self, where: str | None) -> tuple[list[str], NDArray[np.float32]]:
         """The ids that pass `where` and have a vector, (n), and these, (n, dim), in the same order."""
         stored = with_vectors(self._table.read(["id", self.column], where), self.column)
-        column = stored[self.column].combine_chunks()
-        vectors = column.flatten().to_numpy(zero_copy_only=False)
-        return stored["id"].to_pylist(), vectors.reshape(len(column), column.type.list_size)
+        return stored["id"].to_pylist(), array_of(stored, self.column)
 
     def scored(self, vector: NDArray[np.float32], ids: Iterable[str], *, columns: Sequence[str]) -> pa.Table:
         """The rows of these ids that have a vector, in no order, with a float32 column `score`, exact even
         beside an index."""
         pages = [self._table.read([*columns, self.column], id_in(page)) for page in batched(ids, 10_000)]
         rows = pa.concat_tables(pages or [self._table.read([*columns, self.column], "false")])
-        rows = with_vectors(rows, self.column)
-        stored = rows[self.column].combine_chunks().flatten().to_numpy().reshape(-1, len(vector))  # (n, dim)
-        # each row summed alone: a matrix product gives equal rows scores that differ in the last bit
-        scores = np.clip((stored.astype(np.float64) * vector).sum(axis=1), -1.0, 1.0).astype(np.float32)
-        return rows.drop_columns([self.column]).append_column("score", pa.array(scores))
+        return scored(rows, self.column, vector)
 
     def nearest_by(self, plan: Plan, vector: NDArray[np.float32], k: int) -> pa.Table:
         """`id` and `score` of up to `k` rows, searched as `plan` says, whatever the index was made for."""
@@ -126,10 +119,21 @@ class VectorColumn:
 
     def _best_ids(self, vector: NDArray[np.float32], k: int, where: str | None, least: float) -> list[str]:
         """The ids of the k best rows, where more than were asked for score `least` at the k-th place."""
-        reach = Reach(farthest=1.0 - least + ROUNDING)
-        found = self._search(vector, MOST_ROWS, where, ["id"], reach)
-        ids: list[str] = found.sort_by([("score", "descending"), ("id", "ascending")])["id"].to_pylist()
+        found = self._ranked(vector, MOST_ROWS, where, ["id"], Reach(farthest=1.0 - least + ROUNDING))
+        ids: list[str] = found["id"].to_pylist()
         return ids[:k]
+
+    def _ranked(
+        self,
+        vector: NDArray[np.float32],
+        limit: int,
+        where: str | None,
+        columns: Sequence[str],
+        reach: Reach,
+    ) -> pa.Table:
+        """What `_search` finds, but scored as `HeldVectors` scores: the same, however it was found."""
+        found = self._search(vector, limit, where, [*columns, self.column], reach)
+        return ranked(found.drop_columns(["score"]), self.column, vector)
 
     def _search(
         self,
