@@ -131,7 +131,10 @@ def _stopped(error: ServiceError, stored: int, total: int) -> ServiceError:
 
 
 def update(store: Store, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> int:
-    """The number of items changed by `Collection.update`; ids and values have been checked."""
+    """The number of items changed by `Collection.update`, which says what the arguments mean."""
+    ids = strings(ids, "an id")
+    check_distinct(ids)
+    metadata = checked_metadata(metadata, len(ids), store.own_fields())
     alike: dict[frozenset[str], list[int]] = {}  # rows that speak of different columns are written apart
     for at, values in enumerate(metadata):
         if values:

@@ -15,7 +15,6 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -145,9 +144,7 @@ def hits(collection: Collection, album: Album, *, k: int = 100) -> Hits:
             f"of all that the album {album.name!r} looks for nothing is left in {collection.name!r} "
             f"({', '.join(map(repr, gone))}): save it again with another query or other good items"
         )
-    if query is not None and not album.hybrid and not any(part.what == "id" for part in query.parts):
-        query = _embedded(collection, query)
-    looked_for = refined(collection, query, good=good, bad=bad)
+    looked_for = collection.embedded(refined(collection, query, good=good, bad=bad))
     kept = _pinned(collection, looked_for, good, wanted) if good else None
     if kept is not None and len(kept) == wanted:
         return kept
@@ -169,12 +166,6 @@ def missing(collection: Collection, album: Album) -> list[str]:
     rows = collection.to_arrow(columns=["id", "vector"], where=id_in(album.named))
     there = set(rows.filter(rows["vector"].is_valid())["id"].to_pylist())
     return [identity for identity in album.named if identity not in there]
-
-
-def _embedded(collection: Collection, query: Query) -> Query:
-    """The query as one vector, so that it is embedded once for both parts of an album."""
-    vector = query.resolve(collection.encoder, partial(vectors_of, collection))
-    return Query.vector(vector)
 
 
 def _pinned(collection: Collection, query: Query, good: Sequence[str], k: int) -> Hits:

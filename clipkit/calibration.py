@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from clipkit.encoder import Vectors
 from clipkit.filters import all_of, id_in, is_in
 from clipkit.hits import Kind
-from clipkit.lance import VectorColumn
+from clipkit.lance import VectorColumn, products
 from clipkit.store import Store
 
 Scores: TypeAlias = NDArray[np.float64]
@@ -149,7 +149,7 @@ class Background:
 
     def scores(self, vector: NDArray[np.float32], without: Sequence[str]) -> Scores:
         """The scores of the items but for those `without`, ascending."""
-        scores = (self.vectors @ vector).astype(np.float64)
+        scores = products(self.vectors, vector).astype(np.float64)
         named = [self.places[identity] for identity in without if identity in self.places]
         return np.sort(np.delete(scores, named) if named else scores)
 

@@ -14,9 +14,7 @@ from clipkit.calibration import Backgrounds
 from clipkit.columns import (
     ColumnType,
     at_least_1,
-    check_distinct,
     checked_columns,
-    checked_metadata,
     fields_of,
     strings,
 )
@@ -41,7 +39,7 @@ from clipkit.reports import (
     SnapshotChanges,
     Status,
 )
-from clipkit.searching import Request, cutoffs, kind_is, search
+from clipkit.searching import Request, cutoffs, kind_is, parsed_query, search
 from clipkit.stamps import Stamp
 from clipkit.store import Store, collection_names
 from clipkit.tuning import SAMPLE, Tuning, tune
@@ -211,9 +209,7 @@ class Collection:
         Ids that are not there are no error. Raises InvalidInput, with its position, for an id given twice, a
         column that is not there and a value that does not fit.
         """
-        known = strings(ids, "an id")
-        check_distinct(known)
-        return update(self._store, known, checked_metadata(metadata, len(known), self._store.own_fields()))
+        return update(self._store, ids, metadata)
 
     def delete(self, ids: Sequence[str]) -> int:
         """The number of items deleted. Ids that are not there are no error."""
@@ -261,6 +257,11 @@ class Collection:
         """
         request = Request(query, k, kind, where, min_score, hybrid)
         return search(self._store, self._backgrounds, self._model.for_search, request)
+
+    def embedded(self, query: str | Query) -> Query:
+        """The same query with its texts and images embedded, for several searches by it."""
+        parsed = parsed_query(query)
+        return parsed.with_rows(self._model.for_search(parsed))
 
     def cutoffs(self, query: str | Query) -> dict[Kind, float]:
         """The scores from which on items are unlikely to be there by chance, by kind: `min_score="auto"`.

@@ -32,13 +32,15 @@ class Part:
 
     `value` is a str for text and id; a str (a path), bytes, PIL image or array for image; a tuple of
     floats for vector. Arrays and PIL images are kept as they are, not copied. `phrase`, of a text in quotes,
-    asks a hybrid search for these words in this order; parts that differ in nothing else are equal.
+    asks a hybrid search for these words in this order. `row` is the unit vector, (dim,), that the model of
+    that fingerprint has made of a text or an image. Parts that differ in nothing else are equal.
     """
 
     what: What
     value: Any
     weight: float = 1.0
     phrase: bool = field(default=False, compare=False)
+    row: tuple[str, NDArray[np.float64]] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.what not in _CHECKS:
@@ -155,16 +157,32 @@ class Query:
         in one batch, images in another. Raises InvalidInput if a vector does not fit.
         """
         rows = np.empty((len(self.parts), encoder.dim), np.float64)
+        unknown = []
+        for place, part in enumerate(self.parts):
+            if part.row is not None and part.row[0] == encoder.fingerprint:
+                rows[place] = part.row[1]
+            else:
+                unknown.append(place)
         for what, embed in (
             ("text", encoder.encode_queries),
             ("image", lambda images: encoder.encode_images([expanded(image) for image in images])),
             ("vector", lambda vectors: _given(vectors, encoder.dim)),
             ("id", stored),
         ):
-            places = [i for i, part in enumerate(self.parts) if part.what == what]
+            places = [place for place in unknown if self.parts[place].what == what]
             if places:
                 rows[places] = _embedded([self.parts[i].value for i in places], embed, encoder.dim)
         return rows
+
+    def with_rows(self, encoder: Encoder) -> Query:
+        """The same query, its texts and images embedded by `encoder`: for several searches."""
+        parts = list(self.parts)
+        given = [place for place, part in enumerate(parts) if part.what in ("text", "image")]
+        if given:
+            rows = Query(tuple(parts[place] for place in given)).embedded(encoder, _no_items)
+            for place, row in zip(given, rows, strict=True):
+                parts[place] = replace(parts[place], row=(encoder.fingerprint, row))
+        return Query(tuple(parts))
 
     def coefficients(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """How much each of the parts, whose unit vectors are `rows`, counts in the unit vector of all.
@@ -186,6 +204,10 @@ class Query:
         """The length of the weighted sum of the parts, before `resolve` normalises it. Raises as it does."""
         shares = self.coefficients(self.embedded(encoder, stored))
         return max(abs(part.weight) for part in self.parts) / float(np.abs(shares).max())
+
+
+def _no_items(ids: list[str]) -> Vectors:
+    raise InvalidInput(f"{ids} are neither texts nor images")
 
 
 def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> Vectors:

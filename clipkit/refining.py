@@ -96,4 +96,5 @@ def _unit(collection: Collection, query: Query) -> Query:
     only = query.parts[0]
     if len(query.parts) == 1 and only.weight:
         return query / abs(only.weight)  # known without the model
+    query = collection.embedded(query)
     return query / query.length(collection.encoder, lambda ids: vectors_of(collection, ids))

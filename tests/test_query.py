@@ -317,6 +317,36 @@ def test_every_kind_resolves_in_one_batch_per_kind(tmp_path: Path) -> None:
     np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-6)
 
 
+def test_what_one_model_embedded_is_not_embedded_again_but_by_another() -> None:
+    def stored(ids: list[str]) -> Vectors:
+        return np.tile(np.eye(32, dtype=np.float32)[7], (len(ids), 1))
+
+    class Spent(FakeEncoder):
+        """The same model, which embeds nothing."""
+
+        def _text_batch(self, texts: list[str]) -> Any:
+            raise AssertionError(f"{texts} are known")
+
+        def _pixel_batch(self, pixels: list[Pixels]) -> Any:
+            raise AssertionError("the picture is known")
+
+    picture = Image.new("RGB", (8, 8), "green")
+    plain = Query.parse('red - 2*"a cat" + id:x') + 0.5 * Query.image(picture)
+    query = plain.with_rows(FakeEncoder(32))
+    assert query == plain
+    assert [part.phrase for part in query.parts] == [part.phrase for part in plain.parts]
+    item = Query.item("y")
+    changed = ((query, plain), (2 * query / 3, 2 * plain / 3), (item - query, item - plain))
+    for known, unknown in changed:
+        expected = unknown.resolve(FakeEncoder(32), stored)
+        np.testing.assert_array_equal(known.resolve(Spent(32), stored), expected)
+    other = FakeEncoder(48)
+    known, unknown = (
+        each.resolve(other, lambda ids: np.ones((len(ids), 48), np.float32)) for each in (query, plain)
+    )
+    np.testing.assert_array_equal(known, unknown)
+
+
 @pytest.mark.parametrize("line", ["red - red", "0*red", "2*red - red -red", "0*red - 0*blue"])
 def test_parts_that_cancel_leave_no_direction(line: str) -> None:
     with pytest.raises(InvalidInput, match=r"cancel each other.*red"):

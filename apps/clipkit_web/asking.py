@@ -46,6 +46,7 @@ def ask(site: Site, form: Form) -> Answer:
     if asked is None:
         hits = _browsed(collection, form, where)
     else:
+        asked = collection.embedded(asked)  # once for both
         cutoffs = collection.cutoffs(asked)
         # a cut-off is on the scores of hits that stand in their order, so it cuts the end of them
         hits = list(

@@ -3,7 +3,7 @@
 from clipkit.lance import snapshots
 from clipkit.lance.database import Database
 from clipkit.lance.fulltext import FullText, Words
-from clipkit.lance.held import ROUNDING, with_vectors
+from clipkit.lance.held import ROUNDING, products, with_vectors
 from clipkit.lance.plans import Built, Kind, Plan
 from clipkit.lance.table import Table
 from clipkit.lance.upkeep import index_pays_from
@@ -20,6 +20,7 @@ __all__ = [
     "VectorColumn",
     "Words",
     "index_pays_from",
+    "products",
     "snapshots",
     "with_vectors",
 ]
