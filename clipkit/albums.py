@@ -144,7 +144,7 @@ def hits(collection: Collection, album: Album, *, k: int = 100) -> Hits:
             f"of all that the album {album.name!r} looks for nothing is left in {collection.name!r} "
             f"({', '.join(map(repr, gone))}): save it again with another query or other good items"
         )
-    looked_for = collection.embedded(refined(collection, query, good=good, bad=bad))
+    looked_for = collection.embedded(refined(collection, query, good=good, bad=bad))  # once for both parts
     kept = _pinned(collection, looked_for, good, wanted) if good else None
     if kept is not None and len(kept) == wanted:
         return kept
