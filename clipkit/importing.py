@@ -1,17 +1,99 @@
-"""Modules of other packages that are run in a way of ours when somebody imports them."""
+"""Modules of other packages that are run in a way of ours when somebody imports them.
+
+Most of all, so that what they import for few of their users waits until it is made use of. Such a module is
+given substitutes by its import statements. Whoever else imports the same is given it as it is.
+"""
 
 from __future__ import annotations
 
+import builtins
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from types import ModuleType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Run: TypeAlias = Callable[[ModuleType, Loader], None]
 """run(module, loader) has to call `loader.exec_module(module)`, amid whatever else it does."""
+
+Substitute: TypeAlias = Callable[[str, str], Any]
+"""What stands for a name of a module: substitute(module, name)."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a module imports, what it is given of that instead, and what is not imported then."""
+
+    package: str
+    substitute: Substitute
+    saved: str
+
+
+_waiting: dict[str, Waiting] = {}
+
+
+def put_off(modules: Mapping[str, Waiting]) -> None:
+    """From now on, the modules of these names are run without what can wait, unless that is there already."""
+    _waiting.update(modules)
+    have_run(tuple(modules), _run_without)
+
+
+class Later(type):
+    """A class or function that is imported when it is first made use of."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return real(cls.__module__, cls.__name__)(*args, **kwargs)
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(real(cls.__module__, cls.__name__), name)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, real(cls.__module__, cls.__name__))
+
+
+def later(module: str, name: str) -> type:
+    """The class or function of that name, as a class that is imported when it is first made use of."""
+    return Later(name, (), {"__module__": module})
+
+
+def real(module: str, name: str) -> Any:
+    """The class or function itself."""
+    return getattr(import_module(module), name)
+
+
+def _run_without(module: ModuleType, loader: Loader) -> None:
+    """Runs one of `_waiting` with an import statement that puts off what it can."""
+    waiting = _waiting[module.__name__]
+    there = waiting.saved in sys.modules or find_spec(waiting.saved) is None
+
+    def given(name: str, *where: Any) -> Any:  # globals, locals, names, level: as statements give them
+        level = where[3] if len(where) > 3 else 0
+        if there or level or not f"{name}.".startswith(f"{waiting.package}."):
+            return builtins.__import__(name, *where)
+        return _StandIn(name, waiting.substitute)
+
+    own = vars(module)
+    own["__builtins__"] = {**vars(builtins), "__import__": given}  # its import statements look there
+    loader.exec_module(module)
+
+
+class _StandIn(ModuleType):
+    """A module whose names are substitutes."""
+
+    def __init__(self, name: str, substitute: Substitute) -> None:
+        super().__init__(name)
+        self._substitute = substitute
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._substitute(self.__name__, name)
 
 
 def have_run(names: Sequence[str], run: Run) -> None:

@@ -69,13 +69,13 @@ import sys
 from clipkit.cli.sparing import spare
 spare()
 spare()
-import lancedb, pyarrow.dataset
-assert not {"pandas", "lance_namespace_urllib3_client"} & set(sys.modules)
-import pandas, lance_namespace_urllib3_client.models as models
+import pyarrow.dataset
+assert "pandas" not in sys.modules
+import pandas
 assert [type(finder).__name__ for finder in sys.meta_path].count("_Finder") == 1
-assert not any(type(finder).__name__ == "_StandIn" for finder in sys.meta_path)
-assert lancedb.__loader__ is lancedb.__spec__.loader and lancedb.__loader__.get_source("lancedb")
-print(pandas.Series([1]).sum(), models.ListTablesResponse(tables=["a"]).to_json())
+assert not any(type(finder).__name__ == "_Absent" for finder in sys.meta_path)
+assert pyarrow._dataset.__loader__ is pyarrow._dataset.__spec__.loader
+print(pandas.Series([1]).sum())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == '1 {"tables": ["a"]}\n'
+    assert done.stdout == "1\n"

@@ -8,11 +8,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import lancedb
 import pyarrow as pa
 
 from clipkit.errors import CollectionNotFound
 from clipkit.lance.failures import storage_error
+from clipkit.lance.lightly import lancedb
 from clipkit.lance.table import Table
 
 METADATA_CACHE_BYTES = 64 << 20  # the 1 GB that Lance takes fills with dead versions, 0.1 MB a commit
