@@ -1,7 +1,7 @@
 """Modules of other packages that are run in a way of ours when somebody imports them.
 
 Most of all, so that what they import for few of their users waits until it is made use of. Such a module is
-given substitutes by its import statements. Whoever else imports the same is given it as it is.
+given substitutes by its import statements. Whoever imports the same elsewhere is given it as it is.
 """
 
 from __future__ import annotations
@@ -33,13 +33,9 @@ class Waiting:
     saved: str
 
 
-_waiting: dict[str, Waiting] = {}
-
-
 def put_off(modules: Mapping[str, Waiting]) -> None:
     """From now on, the modules of these names are run without what can wait, unless that is there already."""
-    _waiting.update(modules)
-    have_run(tuple(modules), _run_without)
+    have_run(tuple(modules), _Without(modules))
 
 
 class Later(type):
@@ -67,20 +63,25 @@ def real(module: str, name: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _run_without(module: ModuleType, loader: Loader) -> None:
-    """Runs one of `_waiting` with an import statement that puts off what it can."""
-    waiting = _waiting[module.__name__]
-    there = waiting.saved in sys.modules or find_spec(waiting.saved) is None
+@dataclass(frozen=True)
+class _Without:
+    """Runs one of the modules with an import statement that puts off what it can."""
 
-    def given(name: str, *where: Any) -> Any:  # globals, locals, names, level: as statements give them
-        level = where[3] if len(where) > 3 else 0
-        if there or level or not f"{name}.".startswith(f"{waiting.package}."):
-            return builtins.__import__(name, *where)
-        return _StandIn(name, waiting.substitute)
+    modules: Mapping[str, Waiting]
 
-    own = vars(module)
-    own["__builtins__"] = {**vars(builtins), "__import__": given}  # its import statements look there
-    loader.exec_module(module)
+    def __call__(self, module: ModuleType, loader: Loader) -> None:
+        waiting = self.modules[module.__name__]
+        there = waiting.saved in sys.modules or find_spec(waiting.saved) is None
+
+        def given(name: str, *where: Any) -> Any:  # globals, locals, names, level: as statements give them
+            level = where[3] if len(where) > 3 else 0
+            if there or level or not f"{name}.".startswith(f"{waiting.package}."):
+                return builtins.__import__(name, *where)
+            return _StandIn(name, waiting.substitute)
+
+        own = vars(module)
+        own["__builtins__"] = {**vars(builtins), "__import__": given}  # its import statements look there
+        loader.exec_module(module)
 
 
 class _StandIn(ModuleType):

@@ -25,6 +25,14 @@ SCHEMA = pa.schema(
 Rows = NDArray[np.float32]  # unit rows, (n, DIM)
 
 
+def create(uri: str) -> Table:
+    """The table, new and empty."""
+    made = Database(uri).create("t", SCHEMA)
+    assert made is not None
+    VectorColumn(made)
+    return made
+
+
 def handle(uri: str) -> Table:
     """The table as another process has it."""
     opened = Database(uri).open("t")

@@ -16,7 +16,7 @@ from clipkit.errors import FilterError
 from clipkit.filters import id_in
 from clipkit.lance import Database, Table, VectorColumn
 from clipkit.lance.held import HeldVectors
-from tests.rows import DIM, SCHEMA, Rows, batch, handle, names, unit
+from tests.rows import DIM, Rows, batch, create, handle, names, unit
 
 COLUMNS = ["id", "n"]
 
@@ -28,9 +28,7 @@ def uri(tmp_path: Path) -> str:
 
 @pytest.fixture
 def table(uri: str) -> Table:
-    made = Database(uri).create("t", SCHEMA)
-    assert made is not None
-    return made
+    return create(uri)
 
 
 def scanned(table: Table, vector: Rows, k: int, where: str | None = None) -> pa.Table:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import clipkit.lance.table
 from clipkit.errors import CollectionNotFound, FilterError, StorageError
 from clipkit.filters import all_of, any_of, id_in, is_in, quoted, starts_with
-from clipkit.lance import Database, Table, VectorColumn
-from tests.rows import SCHEMA, batch, handle, names, nearest, unit
+from clipkit.lance import Database, Table
+from tests.rows import SCHEMA, batch, create, handle, names, nearest, unit
 
 
 @pytest.fixture
@@ -30,10 +30,7 @@ def uri(tmp_path: Path) -> str:
 
 @pytest.fixture
 def table(uri: str) -> Table:
-    made = Database(uri).create("t", SCHEMA)
-    assert made is not None
-    VectorColumn(made)
-    return made
+    return create(uri)
 
 
 def files(uri: str, kind: str = "data") -> int:

@@ -13,8 +13,8 @@ import clipkit.lance.plans
 import clipkit.lance.upkeep
 import clipkit.lance.vectors
 from clipkit.filters import id_in
-from clipkit.lance import ROUNDING, Built, Database, Kind, Plan, Table, VectorColumn
-from tests.rows import SCHEMA, Rows, batch, handle, names, nearest, unit
+from clipkit.lance import ROUNDING, Built, Kind, Plan, Table, VectorColumn
+from tests.rows import Rows, batch, create, handle, names, nearest, unit
 
 
 @pytest.fixture
@@ -24,10 +24,7 @@ def uri(tmp_path: Path) -> str:
 
 @pytest.fixture
 def table(uri: str) -> Table:
-    made = Database(uri).create("t", SCHEMA)
-    assert made is not None
-    VectorColumn(made)
-    return made
+    return create(uri)
 
 
 @pytest.mark.parametrize("k", [1, 7, 499, 500, 501, 1200, 2**40])

@@ -2,6 +2,10 @@
 
 lancedb names some hundred classes of that client, which build their validators as they are imported: for a
 second and more. A table in a folder or an object store needs one of them, to list the tables in.
+
+`lance_namespace` hands these classes on. Whoever imports them from there is given what imports them on use:
+it can be called and asked for what it has, but not inherited from. To have them whole, import lance_namespace
+before clipkit.
 """
 
 from __future__ import annotations

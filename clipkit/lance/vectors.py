@@ -94,7 +94,7 @@ class VectorColumn:
 
     def nearest_by(self, plan: Plan, vector: NDArray[np.float32], k: int) -> pa.Table:
         """`id` and `score` of up to `k` rows, searched as `plan` says, whatever the index was made for."""
-        return self._search(vector, k, None, ["id"], Reach.of(plan, k, 1.0))
+        return self._ranked(vector, k, None, ["id"], Reach.of(plan, k, 1.0))
 
     def nearest_to_each(self, vectors: NDArray[np.float32], k: int) -> pa.Table:
         """`id`, `score` and `query_index` of the `k` best rows for each of `vectors` (n, dim), exactly.
@@ -102,6 +102,8 @@ class VectorColumn:
         One scan for all of them: 50 take about twice as long as one.
         """
         found = self._search(vectors, k, None, ["id"], EXACT)
+        scores = np.clip(1.0 - found["_distance"].to_numpy(), -1.0, 1.0).astype(np.float32)  # unit vectors
+        found = found.drop_columns(["_distance"]).append_column("score", pa.array(scores))
         if len(vectors) > 1:
             return found
         return found.append_column("query_index", pa.array(np.zeros(found.num_rows, np.int32)))
@@ -131,9 +133,9 @@ class VectorColumn:
         columns: Sequence[str],
         reach: Reach,
     ) -> pa.Table:
-        """What `_search` finds, but scored as `HeldVectors` scores: the same, however it was found."""
+        """Up to `limit` rows, best first, scored as `HeldVectors` scores: alike, however they are found."""
         found = self._search(vector, limit, where, [*columns, self.column], reach)
-        return ranked(found.drop_columns(["score"]), self.column, vector)
+        return ranked(found.drop_columns(["_distance"]), self.column, vector)
 
     def _search(
         self,
@@ -143,13 +145,11 @@ class VectorColumn:
         columns: Sequence[str],
         reach: Reach,
     ) -> pa.Table:
-        """Up to `limit` rows, best first, with a column `score`."""
+        """Up to `limit` rows, to one vector (dim,) or to each of several, with Lance's column `_distance`."""
 
         def search() -> pa.Table:
             query = self._table.handle.search(vector, vector_column_name=self.column).distance_type("dot")
             query = reach.applied(query).select([*columns, "_distance"]).limit(limit)
             return (query if where is None else query.where(f"({where})")).to_arrow()
 
-        found = self._table.patiently(search, where)
-        scores = np.clip(1.0 - found["_distance"].to_numpy(), -1.0, 1.0).astype(np.float32)  # unit vectors
-        return found.drop_columns(["_distance"]).append_column("score", pa.array(scores))
+        return self._table.patiently(search, where)
