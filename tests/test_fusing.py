@@ -11,6 +11,7 @@ import torch
 from clipkit.encoders import fusing
 from clipkit.encoders.devices import cpu_has_bf16
 from clipkit.encoders.fusing import fuse
+from clipkit.encoders.packed import pack
 from clipkit.encoders.texts import encode_texts, traced
 from tests import models
 
@@ -58,6 +59,25 @@ def test_a_fused_tower_gives_the_rows_of_the_plain_one(config: dict[str, Any]) -
     torch.testing.assert_close(rows(visual, noise()), expected, atol=1e-5, rtol=0)
 
 
+def test_the_last_block_computes_only_what_is_pooled() -> None:
+    visual = model_of(DEEP_CLIP).visual
+    fuse(visual, torch.float32)
+    places: list[int] = []
+    for block in visual.transformer.resblocks:
+        block.register_forward_hook(lambda _, __, result: places.append(result.shape[1]))
+    rows(visual, noise())
+    assert places == [1 + (32 // 8) ** 2] * 11 + [1]
+
+
+def test_a_tower_that_averages_its_places_computes_them_all() -> None:
+    averaging = deepcopy(models.TINY_CLIP)
+    averaging["vision_cfg"] |= {"pool_type": "avg"}
+    visual = model_of(averaging).visual
+    expected = rows(visual, noise())
+    fuse(visual, torch.float32)
+    torch.testing.assert_close(rows(visual, noise()), expected, atol=1e-5, rtol=0)
+
+
 def test_no_batch_norm_is_left() -> None:
     visual = model_of(TINY_DARKNET).visual
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in visual.modules())
@@ -74,6 +94,16 @@ def test_sums_in_full_come_nearer_to_float32() -> None:
     away = 1 - (rows(plain, pixels) * expected).sum(dim=1).min()
     fused = 1 - (rows(visual, pixels) * expected).sum(dim=1).min()
     assert fused < away / 2
+
+
+def test_packed_weights_in_float32_give_the_rows_of_plain_ones() -> None:
+    visual = model_of(DEEP_CLIP).visual
+    expected = rows(visual, noise())
+    fuse(visual, torch.float32)
+    visual.conv1 = torch.nn.Sequential(visual.conv1)
+    pack(visual)
+    assert not any(isinstance(module, torch.nn.MultiheadAttention) for module in visual.modules())
+    torch.testing.assert_close(rows(visual, noise()), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason="needs a processor that multiplies bfloat16")

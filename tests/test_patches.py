@@ -14,6 +14,7 @@ from PIL import Image
 
 from clipkit.encoder import PlaceEncoder
 from clipkit.encoders import load_encoder
+from clipkit.encoders.fusing import fuse
 from clipkit.encoders.patches import CAM, MASKCLIP, Box, box_of, reader_of
 from clipkit.errors import ImageError, InvalidInput, PlacesUnavailable
 from tests import models
@@ -102,12 +103,16 @@ def test_a_head_that_normalises_sees_each_place_as_a_picture_of_its_own() -> Non
     torch.testing.assert_close(places[2, 4], expected, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("fused", [False, True], ids=["as it is", "fused"])
 @pytest.mark.parametrize("config", [VIT, AVERAGED_VIT])
-def test_a_vit_is_read_through_the_values_of_its_last_attention(config: dict[str, Any]) -> None:
+def test_a_vit_is_read_through_the_values_of_its_last_attention(config: dict[str, Any], fused: bool) -> None:
     visual = tower(config)
     block = visual.transformer.resblocks[-1]
+    read = deepcopy(visual)
+    if fused:
+        fuse(read, torch.float32)
     with torch.inference_mode():
-        places = reader_of(visual, "x").read(pixels(48))
+        places = reader_of(read, "x").read(pixels(48))
         (before,) = visual.forward_intermediates(pixels(48), indices=[0], output_fmt="NLC")[
             "image_intermediates"
         ]
@@ -115,7 +120,7 @@ def test_a_vit_is_read_through_the_values_of_its_last_attention(config: dict[str
         values = block.attn.out_proj(torch.nn.functional.linear(block.ln_1(before[0]), value, bias))
         expected = visual.ln_post(values) @ visual.proj  # (places, dim)
     torch.testing.assert_close(places.reshape(9, 24), expected, atol=1e-5, rtol=1e-5)
-    assert not block._forward_pre_hooks
+    assert not read.transformer.resblocks[-1]._forward_pre_hooks
 
 
 def test_the_mean_of_places_is_what_an_attention_pool_gives_that_attends_evenly() -> None:

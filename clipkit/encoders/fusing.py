@@ -17,9 +17,12 @@ def fuse(visual: Any, dtype: torch.dtype) -> None:
     """Fits the image tower of an open_clip model, in eval mode and float32, for rows in `dtype`.
 
     Batch norms go into the convolutions before them, branches that train apart become one (MobileOne,
-    RepVGG), and convolutions get the memory format that they are fastest with.
+    RepVGG), and convolutions get the memory format that they are fastest with. In open_clip's own
+    transformers, the last block computes no more than is pooled.
     """
     import torch
+
+    from clipkit.encoders.pooled import pool_early
 
     trunk = getattr(visual, "trunk", None)
     if trunk is not None:
@@ -29,8 +32,15 @@ def fuse(visual: Any, dtype: torch.dtype) -> None:
         _fold_batch_norms(trunk)
         visual.to(memory_format=torch.channels_last)
     visual.to(dtype)
+    if not _is_plain(visual):
+        return
     if dtype != torch.float32:
         _sum_in_full(visual, dtype)
+    pool_early(visual)
+    if dtype == torch.bfloat16 and visual.proj.device.type == "cpu" and cpu_has_bf16():
+        from clipkit.encoders.packed import pack
+
+        pack(visual)
 
 
 def _fold_batch_norms(trunk: Any) -> None:
@@ -53,6 +63,19 @@ def _fold_batch_norms(trunk: Any) -> None:
         block.bn = getattr(norm, "act", torch.nn.Identity())  # timm's does the activation too
 
 
+def _is_plain(visual: Any) -> bool:
+    """Whether it is a transformer of open_clip's own, of its usual blocks, that pools without attention."""
+    from open_clip.transformer import LayerNorm, ResidualAttentionBlock, VisionTransformer
+
+    if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.proj is None:
+        return False
+    blocks = visual.transformer.resblocks
+    if not all(type(block) is ResidualAttentionBlock for block in blocks):
+        return False
+    norms = [visual.ln_pre, visual.ln_post, *(norm for block in blocks for norm in (block.ln_1, block.ln_2))]
+    return all(isinstance(norm, LayerNorm) for norm in norms)
+
+
 def _sum_in_full(visual: Any, dtype: torch.dtype) -> None:
     """Lets a transformer of open_clip's own add up its blocks, and project, in float32.
 
@@ -61,15 +84,6 @@ def _sum_in_full(visual: Any, dtype: torch.dtype) -> None:
     cosine, for 5% of time.
     """
     import torch
-    from open_clip.transformer import LayerNorm, ResidualAttentionBlock, VisionTransformer
-
-    if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None:
-        return
-    blocks = list(visual.transformer.resblocks)
-    norms = [visual.ln_pre, visual.ln_post, *(norm for block in blocks for norm in (block.ln_1, block.ln_2))]
-    plain = all(type(block) is ResidualAttentionBlock for block in blocks)
-    if not plain or not all(isinstance(norm, LayerNorm) for norm in norms) or visual.proj is None:
-        return
 
     class Norm(torch.nn.LayerNorm):
         """A layer norm in float32, with its result in `to`."""
@@ -95,9 +109,5 @@ def _sum_in_full(visual: Any, dtype: torch.dtype) -> None:
     visual.ln_post = Norm(visual.ln_post, torch.float32)
     for name in ("class_embedding", "positional_embedding", "proj"):
         setattr(visual, name, torch.nn.Parameter(getattr(visual, name).float()))
-    for block in blocks:
+    for block in visual.transformer.resblocks:
         block.ln_1, block.ln_2 = Norm(block.ln_1, dtype), Norm(block.ln_2, dtype)
-    if dtype == torch.bfloat16 and visual.proj.device.type == "cpu" and cpu_has_bf16():
-        from clipkit.encoders.packed import pack
-
-        pack(visual)

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from clipkit.encoders.pooled import ClassTokenBlock
+
 ROWS = 1600
 """Rows that packed weights are multiplied by, about: 32 pictures of 50 places. Others work as well."""
 
@@ -21,7 +23,9 @@ def pack(visual: Any) -> None:
     (conv,) = visual.conv1
     if conv.stride == conv.kernel_size and conv.padding == (0, 0) and conv.groups == 1:
         visual.conv1 = _Patches(conv)
-    for block in visual.transformer.resblocks:
+    for layer in visual.transformer.resblocks:
+        last = isinstance(layer, ClassTokenBlock)
+        block = layer.block if last else layer
         wide, act, narrow = block.mlp
         exact = type(act) is torch.nn.GELU and act.approximate == "none"
         block.mlp = torch.nn.Sequential(
@@ -29,7 +33,7 @@ def pack(visual: Any) -> None:
             torch.nn.Identity() if exact else act,
             _Linear(narrow.weight, narrow.bias),
         )
-        block.attn = _Attention(block.attn)
+        block.attn = (_ClassTokenAttention if last else _Attention)(block.attn)
 
 
 class _Linear(torch.nn.Module):
@@ -70,6 +74,35 @@ class _Attention(torch.nn.Module):
         mixed = mixed.permute(2, 0, 3, 1, 4)  # queries, keys, values: (n, heads, length, width of one)
         seen = scaled_dot_product_attention(*mixed)
         return self._out(seen.transpose(1, 2).reshape(n, length, width)), None
+
+
+class _ClassTokenAttention(torch.nn.Module):
+    """What torch's MultiheadAttention does of some places with all."""
+
+    def __init__(self, of: torch.nn.MultiheadAttention) -> None:
+        super().__init__()
+        self._heads = of.num_heads
+        width = of.embed_dim
+        self._queries = _Linear(of.in_proj_weight[:width], of.in_proj_bias[:width])
+        self._mixed = _Linear(of.in_proj_weight[width:], of.in_proj_bias[width:])
+        self._out = _Linear(of.out_proj.weight, of.out_proj.bias)
+
+    def forward(
+        self,
+        some: torch.Tensor,
+        every: torch.Tensor,
+        values: torch.Tensor,  # noqa: ARG002 - they are `every`
+        *,
+        need_weights: bool = False,  # noqa: ARG002
+        attn_mask: torch.Tensor | None = None,  # noqa: ARG002 - pictures have none
+    ) -> tuple[torch.Tensor, None]:
+        n, length, width = every.shape
+        queries = self._queries(some).view(n, -1, self._heads, width // self._heads).transpose(1, 2)
+        mixed = self._mixed(every).view(n, length, 2, self._heads, width // self._heads)  # keys, values
+        seen = scaled_dot_product_attention(
+            queries, *mixed.permute(2, 0, 3, 1, 4)
+        )  # (n, heads, some, width of one)
+        return self._out(seen.transpose(1, 2).reshape(n, -1, width)), None
 
 
 class _Patches(torch.nn.Module):

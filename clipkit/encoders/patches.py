@@ -52,6 +52,8 @@ def reader_of(visual: Any, name: str) -> Reader:
     from open_clip.timm_model import TimmModel
     from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
+    from clipkit.encoders.pooled import ClassTokenBlock
+
     if isinstance(visual, TimmModel):
         pool = getattr(getattr(visual.trunk, "head", None), "global_pool", None)
         pool = pool or getattr(visual.trunk, "global_pool", None)
@@ -63,7 +65,7 @@ def reader_of(visual: Any, name: str) -> Reader:
         return Reader("MaskCLIP, of the attention pool", MASKCLIP, lambda pixels: _pooled(visual, pixels))
     elif isinstance(visual, VisionTransformer):
         own = visual.attn_pool is None
-        if own and isinstance(visual.transformer.resblocks[-1], ResidualAttentionBlock):
+        if own and isinstance(visual.transformer.resblocks[-1], (ResidualAttentionBlock, ClassTokenBlock)):
             return Reader("MaskCLIP", MASKCLIP, lambda pixels: _values(visual, pixels))
         why = "it pools by learned queries, through which no single place can be seen"
     else:
@@ -111,10 +113,11 @@ def _activations(visual: Any, pixels: Any) -> Any:
 
 
 def _values(visual: Any, pixels: Any) -> Any:
-    block = visual.transformer.resblocks[-1]
-    with _input_of(block) as seen:
+    last = visual.transformer.resblocks[-1]
+    with _input_of(last) as seen:
         visual(pixels)
     (tokens,) = seen  # (1, 1 + places, width)
+    block = getattr(last, "block", last)  # that of a ClassTokenBlock
     alone = tokens[0, 1:, None]  # (places, 1, width): sequences of one token, which attends to itself
     values = block.ls_1(block.attention(block.ln_1(alone)))[:, 0]
     return (visual.ln_post(values) @ visual.proj).reshape(*visual.grid_size, -1)
