@@ -44,15 +44,16 @@ def normalised(preprocessing: Preprocessing, image: Image.Image) -> torch.Tensor
 @pytest.mark.parametrize(("mode", "size"), MODES)
 @settings(max_examples=25)
 @given(width=st.integers(1, 300), height=st.integers(1, 300))
-def test_it_is_open_clips_own_to_two_levels(mode: str, size: Any, width: int, height: int) -> None:
+def test_it_is_open_clips_own_to_a_few_levels(mode: str, size: Any, width: int, height: int) -> None:
     assume(mode != "longest" or max(width, height) <= 32 * min(width, height))  # open_clip's own fails
     preprocessing, transform = both(size, mode)
     image = photo(width, height)
     ours, theirs = normalised(preprocessing, image), transform(image)
     assert ours.shape == theirs.shape
     levels = (ours - theirs).abs() * torch.tensor(preprocessing._std).reshape(3, 1, 1) * 255
-    assert float(levels.max()) <= 2.01
-    assert float(levels.mean()) < 0.2
+    slender = min(width, height) < 8  # each of its few pixels, and its rounding, is in many of the result
+    assert float(levels.max()) <= (3.01 if slender else 2.01)
+    assert float(levels.mean()) < (0.3 if slender else 0.05)
 
 
 @pytest.mark.parametrize(("mode", "size"), MODES)
