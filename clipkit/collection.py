@@ -39,7 +39,7 @@ from clipkit.reports import (
     SnapshotChanges,
     Status,
 )
-from clipkit.searching import Request, cutoffs, kind_is, parsed_query, search
+from clipkit.searching import Request, cutoffs, embedded, kind_is, search
 from clipkit.stamps import Stamp
 from clipkit.store import Store, collection_names
 from clipkit.tuning import SAMPLE, Tuning, tune
@@ -259,9 +259,8 @@ class Collection:
         return search(self._store, self._backgrounds, self._model.for_search, request)
 
     def embedded(self, query: str | Query) -> Query:
-        """The same query with its texts and images embedded, for several searches by it."""
-        parsed = parsed_query(query)
-        return parsed.with_rows(self._model.for_search(parsed))
+        """The same query with its parts as vectors, for several searches by it. Raises as `search` does."""
+        return embedded(self._store, self._model.for_search, query)
 
     def cutoffs(self, query: str | Query) -> dict[Kind, float]:
         """The scores from which on items are unlikely to be there by chance, by kind: `min_score="auto"`.

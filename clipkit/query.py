@@ -32,8 +32,8 @@ class Part:
 
     `value` is a str for text and id; a str (a path), bytes, PIL image or array for image; a tuple of
     floats for vector. Arrays and PIL images are kept as they are, not copied. `phrase`, of a text in quotes,
-    asks a hybrid search for these words in this order. `row` is the unit vector, (dim,), that the model of
-    that fingerprint has made of a text or an image. Parts that differ in nothing else are equal.
+    asks a hybrid search for these words in this order. `row` is the unit vector, (dim,), of the part in
+    the space of the model of that fingerprint, once it is known. Parts that differ in nothing else are equal.
     """
 
     what: What
@@ -174,15 +174,10 @@ class Query:
                 rows[places] = _embedded([self.parts[i].value for i in places], embed, encoder.dim)
         return rows
 
-    def with_rows(self, encoder: Encoder) -> Query:
-        """The same query, its texts and images embedded by `encoder`: for several searches."""
-        parts = list(self.parts)
-        given = [place for place, part in enumerate(parts) if part.what in ("text", "image")]
-        if given:
-            rows = Query(tuple(parts[place] for place in given)).embedded(encoder, _no_items)
-            for place, row in zip(given, rows, strict=True):
-                parts[place] = replace(parts[place], row=(encoder.fingerprint, row))
-        return Query(tuple(parts))
+    def with_rows(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> Query:
+        """The same query with the unit vectors of its parts, for several searches by it. As `embedded`."""
+        rows = zip(self.parts, self.embedded(encoder, stored), strict=True)
+        return Query(tuple(replace(part, row=(encoder.fingerprint, row)) for part, row in rows))
 
     def coefficients(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """How much each of the parts, whose unit vectors are `rows`, counts in the unit vector of all.
@@ -200,14 +195,16 @@ class Query:
         shares: NDArray[np.float64] = weights / norm
         return shares
 
-    def length(self, encoder: Encoder, stored: Callable[[list[str]], Vectors]) -> float:
-        """The length of the weighted sum of the parts, before `resolve` normalises it. Raises as it does."""
-        shares = self.coefficients(self.embedded(encoder, stored))
+    def length(self) -> float:
+        """The length of the weighted sum of the parts, before `resolve` normalises it.
+
+        The vectors of all parts have to be known, as after `with_rows`. Raises as `resolve` does.
+        """
+        rows = [part.row[1] for part in self.parts if part.row is not None]
+        if len(rows) < len(self.parts):
+            raise InvalidInput(f"not all parts have a vector yet: Collection.embedded gives them to {self}")
+        shares = self.coefficients(np.stack(rows))
         return max(abs(part.weight) for part in self.parts) / float(np.abs(shares).max())
-
-
-def _no_items(ids: list[str]) -> Vectors:
-    raise InvalidInput(f"{ids} are neither texts nor images")
 
 
 def _embedded(values: list[Any], embed: Callable[[Any], Vectors], dim: int) -> Vectors:

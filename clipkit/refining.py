@@ -97,4 +97,4 @@ def _unit(collection: Collection, query: Query) -> Query:
     if len(query.parts) == 1 and only.weight:
         return query / abs(only.weight)  # known without the model
     query = collection.embedded(query)
-    return query / query.length(collection.encoder, lambda ids: vectors_of(collection, ids))
+    return query / query.length()

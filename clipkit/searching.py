@@ -82,6 +82,13 @@ def cutoffs(store: Store, backgrounds: Backgrounds, encoder: Find, query: str | 
     return backgrounds.of(vectors).cutoffs(vector, None, _named(parsed))
 
 
+def embedded(store: Store, encoder: Find, query: str | Query) -> Query:
+    """What `Collection.embedded` gives."""
+    parsed = parsed_query(query)
+    model = encoder(parsed)
+    return parsed.with_rows(model, partial(store.vectors_of, column=store.vectors_by(model).column))
+
+
 def _resolved(store: Store, query: Query, encoder: Encoder) -> tuple[VectorColumn, NDArray[np.float32]]:
     """The vectors that `encoder` made, and the query as one more of them."""
     vectors = store.vectors_by(encoder)

@@ -285,9 +285,12 @@ def test_only_minus_is_the_opposite_direction() -> None:
     [("red", 1), ("-3*red", 3), ("red + blue", np.sqrt(2)), ("3*red - 4*blue", 5), ("1e300*red", 1e300)],
 )
 def test_the_length_is_that_of_the_sum_of_the_parts(line: str, length: float) -> None:
-    assert Query.parse(line).length(FakeEncoder(), nothing_stored) == pytest.approx(length)
+    query = Query.parse(line).with_rows(FakeEncoder(), nothing_stored)
+    assert query.length() == pytest.approx(length)
+    with pytest.raises(InvalidInput, match="not all parts have a vector yet"):
+        (query + Query.parse(line)).length()
     with pytest.raises(InvalidInput, match="the parts of the query cancel each other"):
-        (Query.parse(line) - Query.parse(line)).length(FakeEncoder(), nothing_stored)
+        (query - query).length()
 
 
 def test_every_kind_resolves_in_one_batch_per_kind(tmp_path: Path) -> None:
@@ -332,7 +335,7 @@ def test_what_one_model_embedded_is_not_embedded_again_but_by_another() -> None:
 
     picture = Image.new("RGB", (8, 8), "green")
     plain = Query.parse('red - 2*"a cat" + id:x') + 0.5 * Query.image(picture)
-    query = plain.with_rows(FakeEncoder(32))
+    query = plain.with_rows(FakeEncoder(32), stored)
     assert query == plain
     assert [part.phrase for part in query.parts] == [part.phrase for part in plain.parts]
     item = Query.item("y")

@@ -198,10 +198,12 @@ def test_a_search_for_texts_imports_no_torch(folder: Path, db: Path) -> None:
         "import sys, clipkit\n"
         f"collection = clipkit.Collection.open(db={str(db)!r})\n"
         "hits = collection.search('a dog - 0.2*id:c', min_score='auto')\n"
-        "print(hits[0].id, 'torch' in sys.modules, 'open_clip' in sys.modules)"
+        "from clipkit.refining import refined\n"
+        "better = collection.search(refined(collection, 'a dog - a cat', good=['d']))\n"
+        "print(hits[0].id, better[0].id, 'torch' in sys.modules, 'open_clip' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["d", "False", "False"]
+    assert done.stdout.split() == ["d", "d", "False", "False"]
 
 
 def test_a_search_finds_the_same_with_either(folder: Path, db: Path) -> None:
