@@ -22,11 +22,11 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# Four processes for two cores, as a test often waits, for a browser or a process that it started; one thread in
+# Three processes for two cores, as a test often waits, for a browser or a process that it started; one thread in
 # each: threads that share a core wait for each other.
 # Files in order of their names: by default, those with few tests come last, and the longest is one of them.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 demo: $(READY)
 	$(BIN)/clipkit demo

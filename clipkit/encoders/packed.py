@@ -98,10 +98,9 @@ class _ClassTokenAttention(torch.nn.Module):
     ) -> tuple[torch.Tensor, None]:
         n, length, width = every.shape
         queries = self._queries(some).view(n, -1, self._heads, width // self._heads).transpose(1, 2)
-        mixed = self._mixed(every).view(n, length, 2, self._heads, width // self._heads)  # keys, values
-        seen = scaled_dot_product_attention(
-            queries, *mixed.permute(2, 0, 3, 1, 4)
-        )  # (n, heads, some, width of one)
+        mixed = self._mixed(every).view(n, length, 2, self._heads, width // self._heads)
+        keys_values = mixed.permute(2, 0, 3, 1, 4)  # (2, n, heads, length, width of one)
+        seen = scaled_dot_product_attention(queries, *keys_values)  # (n, heads, some, width of one)
         return self._out(seen.transpose(1, 2).reshape(n, -1, width)), None
 
 
