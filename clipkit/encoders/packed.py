@@ -33,7 +33,7 @@ def pack(visual: Any) -> None:
             torch.nn.Identity() if exact else act,
             _Linear(narrow.weight, narrow.bias),
         )
-        block.attn = (_ClassTokenAttention if last else _Attention)(block.attn)
+        block.attn = _Attention(block.attn, apart=last)
 
 
 class _Linear(torch.nn.Module):
@@ -52,56 +52,33 @@ class _Linear(torch.nn.Module):
 
 
 class _Attention(torch.nn.Module):
-    """What torch's MultiheadAttention does of a sequence with itself."""
+    """What torch's MultiheadAttention does of a sequence with itself; or, `apart`, of some of its places."""
 
-    def __init__(self, of: torch.nn.MultiheadAttention) -> None:
+    def __init__(self, of: torch.nn.MultiheadAttention, *, apart: bool) -> None:
         super().__init__()
-        self._heads = of.num_heads
-        self._mixed = _Linear(of.in_proj_weight, of.in_proj_bias)
-        self._out = _Linear(of.out_proj.weight, of.out_proj.bias)
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        keys: torch.Tensor,  # noqa: ARG002 - and values: they are `x`, as torch's layer is given it
-        values: torch.Tensor,  # noqa: ARG002
-        *,
-        need_weights: bool = False,  # noqa: ARG002
-        attn_mask: torch.Tensor | None = None,  # noqa: ARG002 - pictures have none
-    ) -> tuple[torch.Tensor, None]:
-        n, length, width = x.shape
-        mixed = self._mixed(x).view(n, length, 3, self._heads, width // self._heads)
-        mixed = mixed.permute(2, 0, 3, 1, 4)  # queries, keys, values: (n, heads, length, width of one)
-        seen = scaled_dot_product_attention(*mixed)
-        return self._out(seen.transpose(1, 2).reshape(n, length, width)), None
-
-
-class _ClassTokenAttention(torch.nn.Module):
-    """What torch's MultiheadAttention does of some places with all."""
-
-    def __init__(self, of: torch.nn.MultiheadAttention) -> None:
-        super().__init__()
-        self._heads = of.num_heads
         width = of.embed_dim
-        self._queries = _Linear(of.in_proj_weight[:width], of.in_proj_bias[:width])
-        self._mixed = _Linear(of.in_proj_weight[width:], of.in_proj_bias[width:])
+        sizes = [width, 2 * width] if apart else [3 * width]  # queries, keys and values
+        parts = zip(torch.split(of.in_proj_weight, sizes), torch.split(of.in_proj_bias, sizes), strict=True)
+        self._heads, self._width = of.num_heads, of.head_dim
+        self._mixed = torch.nn.ModuleList(_Linear(weight, bias) for weight, bias in parts)
         self._out = _Linear(of.out_proj.weight, of.out_proj.bias)
 
     def forward(
         self,
         some: torch.Tensor,
         every: torch.Tensor,
-        values: torch.Tensor,  # noqa: ARG002 - they are `every`
+        values: torch.Tensor,  # noqa: ARG002 - they are `every`, as torch's layer is given it
         *,
         need_weights: bool = False,  # noqa: ARG002
         attn_mask: torch.Tensor | None = None,  # noqa: ARG002 - pictures have none
     ) -> tuple[torch.Tensor, None]:
-        n, length, width = every.shape
-        queries = self._queries(some).view(n, -1, self._heads, width // self._heads).transpose(1, 2)
-        mixed = self._mixed(every).view(n, length, 2, self._heads, width // self._heads)
-        keys_values = mixed.permute(2, 0, 3, 1, 4)  # (2, n, heads, length, width of one)
-        seen = scaled_dot_product_attention(queries, *keys_values)  # (n, heads, some, width of one)
-        return self._out(seen.transpose(1, 2).reshape(n, -1, width)), None
+        mixed = (self._by_head(linear(x)) for linear, x in zip(self._mixed, (some, every), strict=False))
+        seen = scaled_dot_product_attention(*(part for parts in mixed for part in parts))
+        return self._out(seen.transpose(1, 2).flatten(2)), None
+
+    def _by_head(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, length, parts * width) to (parts, n, heads, length, width of one)."""
+        return x.view(*x.shape[:2], -1, self._heads, self._width).permute(2, 0, 3, 1, 4)
 
 
 class _Patches(torch.nn.Module):
