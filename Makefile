@@ -24,7 +24,7 @@ check: $(READY)
 
 # Three processes for two cores, as a test often waits, for a browser or a process that it started; one thread in
 # each: threads that share a core wait for each other.
-# Files in order of their names: by default, those with few tests come last, and the longest is one of them.
+# Files in the order of tests/conftest.py: by default, those with few tests come last, the longest among them.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -11,13 +11,7 @@ import pyarrow as pa
 from clipkit import snapshots
 from clipkit.adding import add_images, add_texts, update
 from clipkit.calibration import Backgrounds
-from clipkit.columns import (
-    ColumnType,
-    at_least_1,
-    checked_columns,
-    fields_of,
-    strings,
-)
+from clipkit.columns import ColumnType, at_least_1, checked_columns, fields_of, strings
 from clipkit.comparison import COMPARED
 from clipkit.encoder import Encoder, ImageInput
 from clipkit.encoders import Load, canonical_name, load_encoder
@@ -134,6 +128,11 @@ class Collection:
     def encoder(self) -> Encoder:
         """The model, loaded on first use. Raises CollectionMismatch if it is no longer what it was."""
         return self._model.current()
+
+    @property
+    def text_encoder(self) -> Encoder:
+        """What embeds texts as `encoder` does: its text side alone, where that can be had sooner."""
+        return self._model.for_texts()
 
     @property
     def columns(self) -> dict[str, str]:

@@ -371,7 +371,7 @@ def _with_snippets(collection: Collection, question: str, hits: Sequence[Hit]) -
     sentences = [_sentences(hit.text or "") for hit in hits]
     if not hits:
         return []
-    encoder = collection.encoder
+    encoder = collection.text_encoder
     asked = encoder.encode_queries([question])[0]
     rows = iter(encoder.encode_texts([each.text for some in sentences for each in some]) @ asked)
     found = []

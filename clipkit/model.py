@@ -43,16 +43,21 @@ class Model:
             return self._encoder
 
     def for_search(self, query: Query) -> Encoder:
-        """An encoder for this query, whose vectors the collection has. Raises CollectionMismatch.
+        """An encoder for this query, whose vectors the collection has. Raises CollectionMismatch."""
+        pictures = any(part.what == "image" for part in query.parts)
+        return self._for_pictures() if pictures else self.for_texts()
 
-        As long as no picture is asked for, the text side alone will do, where it can be had sooner.
+    def for_texts(self) -> Encoder:
+        """An encoder for texts, whose vectors the collection has. Raises CollectionMismatch.
+
+        As long as the model has not been needed for more, its text side alone will do.
         """
-        encoder = self._encoder
-        if encoder is not None and not self._follows:
-            return self._store.known(encoder)
-        if encoder is None and all(part.what != "image" for part in query.parts):
-            return self._text_side() or self.current()
-        return self.current()
+        alone = self._text_side() if self._encoder is None else None
+        return alone or self._for_pictures()
+
+    def _for_pictures(self) -> Encoder:
+        given = None if self._follows else self._encoder
+        return self.current() if given is None else self._store.known(given)
 
     def _text_side(self) -> Encoder | None:
         stamp = self._store.stamp

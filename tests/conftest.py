@@ -24,6 +24,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
+LONGEST = ("test_docs", "test_web_map", "test_page", "test_resident", "test_processes", "test_openclip")
+"""Files that take a minute or more: begun first, so that all of `make test`'s processes end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 reached_out: list[str] = []
 """What this process tried to reach beyond itself since the test began."""
 

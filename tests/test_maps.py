@@ -11,7 +11,7 @@ import pytest
 from clipkit import Collection
 from clipkit.encoder import Vectors
 from clipkit.errors import FilterError, InvalidInput, MissingExtra
-from clipkit.maps import Map, Method, principal_axes, project
+from clipkit.maps import _COMPILED, Map, Method, principal_axes, project
 from clipkit.reports import Progress
 from clipkit.schema import ItemRow
 from clipkit.testing import FakeEncoder
@@ -236,6 +236,14 @@ def test_without_umap_the_install_line_is_told_and_pca_works(
     ):
         project(collection, method="umap")
     assert len(project(collection, method="pca")) == 20
+
+
+def test_what_umap_compiles_is_kept_for_the_next_process(db: Path) -> None:
+    umap = pytest.importorskip("umap", reason="needs the extra clipkit[web]")
+    project(stored(db, bunches(2, 10)))
+    for module, function in _COMPILED:
+        stats = getattr(getattr(umap, module), function).stats
+        assert stats.cache_hits or stats.cache_misses, f"{function} is another in this umap-learn"
 
 
 AT_ONCE = """

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
 from clipkit import Collection, Query, load_encoder
+from clipkit.documents import index_documents
 from clipkit.encoder import TextCutWarning
 from clipkit.encoders import Load, load_texts, texttower
 from clipkit.encoders.bpe import BytePairs, default_vocabulary
@@ -84,6 +85,15 @@ def test_rows_are_those_of_the_whole_model(tmp_path: Path, changes: dict[str, An
 def test_rows_of_the_bundled_model_are_its_own() -> None:
     ours, theirs = rows_of_both("bundled")
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def test_the_row_of_a_text_is_the_same_whatever_is_embedded_beside_it(folder: Path) -> None:
+    tower = load_texts(f"local-dir:{folder}")
+    assert tower is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TextCutWarning)
+        alone = np.concatenate([tower.encode_texts([text]) for text in TEXTS])
+        np.testing.assert_allclose(tower.encode_texts(TEXTS), alone, atol=1e-6)
 
 
 def test_weights_in_half_precision_are_read(tmp_path: Path) -> None:
@@ -192,18 +202,24 @@ def test_who_asks_for_a_device_or_a_precision_gets_the_whole_model(folder: Path)
 # --- searches with it
 
 
-def test_a_search_for_texts_imports_no_torch(folder: Path, db: Path) -> None:
+def test_a_search_for_texts_imports_no_torch(folder: Path, db: Path, tmp_path: Path) -> None:
     Collection.create(db=db, encoder=f"local-dir:{folder}").add_texts(["a dog", "a cat"], ids=["d", "c"])
+    (tmp_path / "dog.txt").write_text("It rains. A dog barks.", encoding="utf-8")
+    documents = Collection.create("documents", db=db, encoder=f"local-dir:{folder}")
+    index_documents(documents, [tmp_path / "dog.txt"])
     code = (
         "import sys, clipkit\n"
         f"collection = clipkit.Collection.open(db={str(db)!r})\n"
         "hits = collection.search('a dog - 0.2*id:c', min_score='auto')\n"
         "from clipkit.refining import refined\n"
         "better = collection.search(refined(collection, 'a dog - a cat', good=['d']))\n"
-        "print(hits[0].id, better[0].id, 'torch' in sys.modules, 'open_clip' in sys.modules)"
+        "from clipkit.documents import search_documents\n"
+        f"documents = clipkit.Collection.open('documents', db={str(db)!r})\n"
+        "(found,) = search_documents(documents, 'A dog barks.')\n"
+        "print(hits[0].id, better[0].id, 'torch' in sys.modules, 'open_clip' in sys.modules, found.snippet)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["d", "d", "False", "False"]
+    assert done.stdout.split() == ["d", "d", "False", "False", "A", "dog", "barks."]
 
 
 def test_a_search_finds_the_same_with_either(folder: Path, db: Path) -> None:

@@ -116,23 +116,29 @@ class TextTower(BaseEncoder):
 
     def _text_batch(self, texts: list[str]) -> NDArray[Any]:
         with self._encoding, _threads().limit(limits=1):
-            return np.stack([self._row(self.tokens(text)) for text in texts])
+            return self._read([self.tokens(text) for text in texts])
 
-    def _row(self, tokens: list[int]) -> Floats:
-        """The last token's place after all layers, projected: (dim,)."""
-        n = len(tokens)
-        x = self._weights["token_embedding.weight"][tokens] + self._weights["positional_embedding"][:n]
-        x = x.astype(np.float32)  # (n, width)
-        hidden = np.triu(np.full((n, n), -np.inf, np.float32), 1)  # the tokens behind each
+    def _read(self, texts: list[list[int]]) -> Floats:
+        """The last token's place of each text after all layers, projected: (texts, dim).
+
+        The tokens of all go through each layer as one, but attend to those of their own text only.
+        """
+        lengths = [len(tokens) for tokens in texts]
+        ends = np.cumsum(lengths)
+        tokens, places = np.concatenate(texts), np.concatenate([np.arange(n) for n in lengths])
+        x = self._weights["token_embedding.weight"][tokens] + self._weights["positional_embedding"][places]
+        x = x.astype(np.float32)  # (tokens, width)
         for first, attend, out, second, widen, narrow in self._blocks:
-            x = x + _linear(self._attended(_linear(_normed(x, first), attend), hidden), out)
+            projected = np.split(_linear(_normed(x, first), attend), ends[:-1])
+            x = x + _linear(np.concatenate([self._attended(own) for own in projected]), out)
             x = x + _linear(self._activate(_linear(_normed(x, second), widen)), narrow)
-        row: Floats = _normed(x[-1], self._last) @ self._projection
-        return row
+        rows: Floats = _normed(x[ends - 1], self._last) @ self._projection
+        return rows
 
-    def _attended(self, projected: Floats, hidden: Floats) -> Floats:
-        """Scaled dot-product attention of all heads; (n, 3 * width) to (n, width)."""
+    def _attended(self, projected: Floats) -> Floats:
+        """Scaled dot-product attention of all heads, of a text to itself; (n, 3 * width) to (n, width)."""
         n, width = len(projected), projected.shape[1] // 3
+        hidden = np.triu(np.full((n, n), -np.inf, np.float32), 1)  # the tokens behind each
         heads = projected.reshape(n, 3, self._heads, -1)
         query, key, value = heads.transpose(1, 2, 0, 3)  # each (heads, n, depth)
         scores = query @ key.transpose(0, 2, 1) / np.float32(math.sqrt(width // self._heads)) + hidden
