@@ -1,4 +1,4 @@
-"""One run of indexing: files read in threads, encoded in the calling thread, handed to the writer.
+"""One run of indexing: files read in threads, encoded two batches at once, handed to the writer.
 
 What waits between the stages is bounded, so memory does not grow with the folder.
 """
@@ -6,7 +6,9 @@ What waits between the stages is bounded, so memory does not grow with the folde
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +17,7 @@ from clipkit import bulk
 from clipkit.ahead import read_ahead
 from clipkit.archives import Archive
 from clipkit.bulk import Read
-from clipkit.encoder import Encoder
+from clipkit.encoder import Encoder, Vectors
 from clipkit.errors import InvalidInput
 from clipkit.filters import all_of
 from clipkit.folders import FoundFile
@@ -42,6 +44,15 @@ class Meter:
         self._done += files
         self._skipped += skipped
         self._show(Progress(self._done, self._total, self._skipped))
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """Pictures and their vectors, None for none; and those that the encoder could not take."""
+
+    decoded: list[Decoded]
+    vectors: Vectors | None
+    refused: list[Unreadable]
 
 
 @dataclass(slots=True)
@@ -99,43 +110,70 @@ class Run:
     def _feed(self, read: Generator[Read, None, None]) -> None:
         """Send what was read through the encoder into the writer."""
         waiting: list[Decoded] = []
-        with closing(read):
-            for result in read:
-                skipped = 0
-                match result:
-                    case Decoded():
-                        waiting.append(result)
-                    case Copy():
-                        self.writer.copy(result)
-                    case Unreadable():
-                        self.writer.skip(result)
-                        skipped = 1
-                if len(waiting) >= ENCODE_BATCH and len(waiting) >= self._appetite():
-                    skipped += self._encode(waiting)
-                    waiting = []
-                self.meter.step(1, skipped)
-        if waiting and (skipped := self._encode(waiting)):
-            self.meter.step(0, skipped)
+        encoding: deque[Future[_Encoded]] = deque()
+        with closing(read), ThreadPoolExecutor(2, thread_name_prefix="clipkit-encode") as pool:
+            try:
+                for result in read:
+                    skipped = 0
+                    match result:
+                        case Decoded():
+                            waiting.append(result)
+                        case Copy():
+                            self.writer.copy(result)
+                        case Unreadable():
+                            self.writer.skip(result)
+                            skipped = 1
+                    if len(waiting) >= ENCODE_BATCH and len(waiting) >= self._appetite():
+                        encoding.append(self._begun(waiting, pool))
+                        waiting = []
+                    self.meter.step(1, skipped + self._written(encoding, but=1))
+                if waiting:
+                    encoding.append(self._begun(waiting, pool))
+                if skipped := self._written(encoding):
+                    self.meter.step(0, skipped)
+            except KeyboardInterrupt:
+                self._written(encoding)  # it is waited for anyway
+                raise
 
     def _appetite(self) -> int:
         """How many pictures keep all lanes of the encoder busy."""
         encoder = self.encoder()
         return getattr(encoder, "lanes", 1) * getattr(encoder, "batch_size", 1)
 
-    def _encode(self, decoded: list[Decoded]) -> int:
-        """How many of the pictures the encoder could not take; they are skipped, and the others written."""
+    def _begun(self, decoded: list[Decoded], pool: ThreadPoolExecutor) -> Future[_Encoded]:
+        """The pictures on their way through the encoder: in a thread, so that none of its lanes waits until
+        all are done and their rows written; or through already, if it has but one."""
+        if getattr(self.encoder(), "lanes", 1) > 1:
+            return pool.submit(self._encode, decoded)
+        done: Future[_Encoded] = Future()
+        done.set_result(self._encode(decoded))
+        return done
+
+    def _encode(self, decoded: list[Decoded]) -> _Encoded:
         encoder = self.encoder()
         left = list(decoded)
+        refused: list[Unreadable] = []
         while left:
             try:
-                vectors = encoder.encode_pixels([item.pixels for item in left])
+                return _Encoded(left, encoder.encode_pixels([item.pixels for item in left]), refused)
             except InvalidInput as error:
                 if error.position is None:
                     raise
                 row = left.pop(error.position).row
                 file = FoundFile(row.id, row.size_bytes or 0, row.mtime_ns or 0)
-                self.writer.skip(Unreadable(file, error.reason, lasting=True))
-            else:
-                self.writer.add([item.row for item in left], vectors)
-                break
-        return len(decoded) - len(left)
+                refused.append(Unreadable(file, error.reason, lasting=True))
+        return _Encoded([], None, refused)
+
+    def _written(self, encoding: deque[Future[_Encoded]], *, but: int = 0) -> int:
+        """How many pictures the encoder has refused, of the batches that are through; all `but` the last so
+        many are waited for."""
+        skipped = 0
+        while encoding and (len(encoding) > but or encoding[0].done()):
+            batch = encoding[0].result()
+            encoding.popleft()  # only now: a Ctrl-C while it was waited for must not lose it
+            for refused in batch.refused:
+                self.writer.skip(refused)
+            if batch.vectors is not None:
+                self.writer.add([item.row for item in batch.decoded], batch.vectors)
+            skipped += len(batch.refused)
+        return skipped

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import shutil
 import signal
@@ -585,6 +586,51 @@ def test_reading_encoding_and_writing_overlap(photos: Path, tmp_path: Path) -> N
     assert read_during_encode.is_set()
     assert threads["encode"] == {threading.current_thread().name}
     assert all(name.startswith("clipkit-read") for name in threads["read"])
+
+
+class TwoLanes(FakeEncoder):
+    """An encoder that is busy with two calls at once: the first waits for the second."""
+
+    lanes = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2)
+        self.calls = itertools.count()
+
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> Vectors:
+        if next(self.calls) < 2:
+            self.both.wait(timeout=30)
+        return super().encode_pixels(pixels)
+
+
+def test_an_encoder_with_lanes_has_two_batches_at_once(photos: Path, tmp_path: Path) -> None:
+    draw_folder(photos, 150, first=1000)
+    twice = Collection.create(db=tmp_path / "db", encoder=TwoLanes())
+    assert twice.index(photos).added == 190
+    once = Collection.create("once", db=tmp_path / "db", encoder=FakeEncoder())
+    once.index(photos)
+    columns = ["id", "vector"]
+    assert twice.to_arrow(columns=columns).sort_by("id") == once.to_arrow(columns=columns).sort_by("id")
+
+
+def test_ctrl_c_saves_what_is_being_encoded(photos: Path, tmp_path: Path) -> None:
+    draw_folder(photos, 150, first=1000)
+
+    class Interrupted(TwoLanes):
+        pressed = threading.Lock()
+
+        def encode_pixels(self, pixels: Sequence[Pixels]) -> Vectors:
+            rows = super().encode_pixels(pixels)
+            if self.pressed.acquire(blocking=False):
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
+            time.sleep(0.2)  # meanwhile it arrives
+            return rows
+
+    collection = Collection.create(db=tmp_path / "db", encoder=Interrupted())
+    with pytest.raises(IndexInterrupted):
+        collection.index(photos)
+    assert collection.count() == 128
 
 
 def test_work_is_committed_every_few_seconds(
