@@ -50,7 +50,8 @@ class Later(type):
         return getattr(real(cls.__module__, cls.__name__), name)
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        return isinstance(instance, real(cls.__module__, cls.__name__))
+        made = cls.__module__ in sys.modules  # before, there can be none
+        return made and isinstance(instance, real(cls.__module__, cls.__name__))
 
 
 def later(module: str, name: str) -> type:

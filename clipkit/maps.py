@@ -5,11 +5,10 @@ the true one, but two directions hold a small part of the differences, so that k
 
 `umap` keeps neighbours together (L. McInnes, J. Healy, J. Melville, arXiv:1802.03426, 2018). Groups come
 apart, but how far apart, and how dense they are, says little. Neighbours are found here, exactly up to 20,000
-items, by the cosine within the 50 principal directions: umap-learn's own search compiles itself anew in each
-process, which takes longer than all else. What else it compiles is kept for the next process, where a folder
-can be written to: 7 of 8 seconds of a map of 300 items. The layout begins where `pca` puts the items, so
-that what lies far apart is not thrown together by chance (D. Kobak, G. C. Linderman, Nature Biotechnology 39,
-2021).
+items, by the cosine within the 50 principal directions: umap-learn's own search compiles for longer than all
+else takes. What else it compiles is kept for the next process, where a folder can be written to: 7 of 8
+seconds of a map of 300 items. The layout begins where `pca` puts the items, so that what lies far apart is
+not thrown together by chance (D. Kobak, G. C. Linderman, Nature Biotechnology 39, 2021).
 
 `tests/bench/maps.py` measures both. The same items give the same map, in whatever order they came.
 """
@@ -26,12 +25,14 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit import importing
 from clipkit.collection import Collection
 from clipkit.columns import at_least_1
 from clipkit.encoder import Vectors, batched
 from clipkit.errors import InvalidInput, MissingExtra, did_you_mean
 from clipkit.filters import all_of, id_in, self_contained
 from clipkit.hits import Kind
+from clipkit.importing import Waiting, later, real
 from clipkit.neighbours.nearest import nearest
 from clipkit.reports import Progress
 from clipkit.searching import kind_is, kind_or_main
@@ -49,6 +50,7 @@ _PAGE = 8_192  # items read at once: with 1,152 dimensions 75 MB as float64
 _EQUAL = 1e-6  # a distance between unit vectors that is rounding of float32
 _EDGE = 10.0  # the width of a layout that UMAP begins from
 _SEED = 0
+_METRIC = "cosine"
 _Floats: TypeAlias = NDArray[np.float64]
 # What of umap-learn numba would compile anew in each process, as `_layout` uses it.
 _COMPILED = (
@@ -186,7 +188,30 @@ class _Reading:
             self._progress(Progress(self._done, self._steps, 0))
 
 
+@dataclass(frozen=True)
+class _Metrics:
+    """The metrics that umap-learn's own search for neighbours knows: asked for ours, it need not be there."""
+
+    module: str
+    name: str
+
+    def __contains__(self, metric: object) -> bool:
+        return metric == _METRIC or metric in real(self.module, self.name)
+
+    def __getitem__(self, metric: str) -> Any:
+        return real(self.module, self.name)[metric]
+
+
+def _search_later(module: str, name: str) -> Any:
+    return _Metrics(module, name) if name.endswith("named_distances") else later(module, name)
+
+
+# That search takes 20 s to compile, the first time ever that it is imported, and is not made use of.
+_SEARCH = {"umap.umap_": Waiting("pynndescent", _search_later, "pynndescent")}
+
+
 def _umap() -> Any:
+    importing.put_off(_SEARCH)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns that it can do without TensorFlow
@@ -212,7 +237,7 @@ def _layout(umap: Any, rows: Points) -> Points:
     model = umap.UMAP(
         n_neighbors=places.shape[1],
         min_dist=MIN_DIST,
-        metric="cosine",
+        metric=_METRIC,
         init=start,
         precomputed_knn=(places, distances, None),
         random_state=_SEED,

@@ -628,7 +628,7 @@ def test_ctrl_c_saves_what_is_being_encoded(photos: Path, tmp_path: Path) -> Non
             return rows
 
     collection = Collection.create(db=tmp_path / "db", encoder=Interrupted())
-    with pytest.raises(IndexInterrupted):
+    with pytest.raises(IndexInterrupted, match="run it again"):
         collection.index(photos)
     assert collection.count() == 128
 

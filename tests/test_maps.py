@@ -246,6 +246,31 @@ def test_what_umap_compiles_is_kept_for_the_next_process(db: Path) -> None:
         assert stats.cache_hits or stats.cache_misses, f"{function} is another in this umap-learn"
 
 
+LATER = """
+import sys
+from clipkit import Collection
+from clipkit.maps import project
+
+project(Collection.open(db=sys.argv[1]))
+print("pynndescent" in sys.modules)
+
+import numpy as np, umap
+points = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+print(umap.UMAP(metric="dot", n_neighbors=5, init="random").fit_transform(points / 9).shape)
+print("pynndescent" in sys.modules)
+"""
+
+
+def test_a_search_that_a_map_does_without_is_there_for_others(db: Path) -> None:
+    """umap-learn's own search for neighbours, and its metrics."""
+    stored(db, bunches(2, 10))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LATER, str(db)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["False", "(40, 2)", "True"]
+
+
 AT_ONCE = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
