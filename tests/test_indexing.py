@@ -652,22 +652,24 @@ def test_work_is_committed_every_few_seconds(
 
 
 def test_memory_does_not_grow_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice the files, the same peak: what waits between the stages is bounded."""
+    """What waits is bounded: what is read ahead, and a batch each that fills, is encoded and is written."""
+    count, each = 1000, 98_304
+    monkeypatch.setattr(clipkit.pipeline, "READ_AHEAD", 128)  # as with four cores
 
     class HeavyEncoder(FakeEncoder):
         def preprocess(self, image: Image.Image) -> Pixels:
-            return np.tile(super().preprocess(image), (64, 1, 1))  # 96 kB a picture
+            return np.tile(super().preprocess(image), (512, 1, 1))
 
         def _pixel_batch(self, pixels: list[Pixels]) -> np.ndarray:
+            assert {picture.nbytes for picture in pixels} == {each}
+            time.sleep(0.1)  # so that reading is faster
             return super()._pixel_batch([picture[:8] for picture in pixels])
 
-    monkeypatch.setattr(clipkit.writing, "COMMIT_SECONDS", 0.2)
-    peaks = []
-    for count in (400, 1200):
-        draw_folder(tmp_path / str(count), count)
-        collection = Collection.create(f"c{count}", db=tmp_path / "db", encoder=HeavyEncoder())
-        tracemalloc.start()
-        collection.index(tmp_path / str(count))
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < 1.5 * peaks[0]
+    draw_folder(tmp_path / "pictures", count)
+    collection = Collection.create(db=tmp_path / "db", encoder=HeavyEncoder())
+    tracemalloc.start()
+    collection.index(tmp_path / "pictures")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    bound = clipkit.pipeline.READ_AHEAD + 3 * clipkit.pipeline.ENCODE_BATCH
+    assert peak < bound * each < count * each / 3
