@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,19 +27,22 @@ ROOT = Path(__file__).parents[1]
 
 
 @contextmanager
-def forking(path: Path, environment: Mapping[str, str]) -> Iterator[list[str]]:
-    """A command in place of `python`, for scripts. `path` is a new file for the socket.
+def forking(environment: Mapping[str, str]) -> Iterator[list[str]]:
+    """A command in place of `python`, for scripts.
 
     The environment is that of the imports; each script has that of whoever starts it.
     """
-    with subprocess.Popen([sys.executable, "-m", "tests.forked", path], cwd=ROOT, env=environment) as server:
-        try:
-            while not path.exists():
-                assert server.poll() is None
-                time.sleep(0.05)
-            yield [sys.executable, "-S", __file__, str(path)]
-        finally:
-            server.kill()
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own may be too long a name for a socket
+        path = Path(folder) / "socket"
+        command = [sys.executable, "-m", "tests.forked", str(path)]
+        with subprocess.Popen(command, cwd=ROOT, env=environment) as server:
+            try:
+                while not path.exists():
+                    assert server.poll() is None
+                    time.sleep(0.05)
+                yield [sys.executable, "-S", __file__, str(path)]
+            finally:
+                server.kill()
 
 
 def serve(path: str) -> None:
@@ -47,13 +51,18 @@ def serve(path: str) -> None:
     lazily.put_off()
     import open_clip  # noqa: F401
 
+    parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path + ".new")
         listening.listen()
+        listening.settimeout(5)
         os.rename(path + ".new", path)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
-        while True:
-            asked, _ = listening.accept()
+        while os.getppid() == parent:
+            try:
+                asked, _ = listening.accept()
+            except TimeoutError:
+                continue
             if not os.fork():
                 answer(asked)
                 os._exit(0)

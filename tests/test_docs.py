@@ -2,7 +2,7 @@
 
 The README's lines run as they stand, in a home with pictures in it and with the model that ships. Only the
 models that would be downloaded are replaced: their aliases stand for the fake encoder. And each Python is a
-fork of one that has imported torch, or these fifty processes would take two minutes more.
+fork of one that has imported torch, or these fifty processes would take a minute more.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def python(home: Path) -> Iterator[list[str]]:
     """What runs a script; `clipkit` is a command that it runs."""
-    with forking(home / "socket", environment(home)) as python:
+    with forking(environment(home)) as python:
         script, command = home / "command.py", home / "clipkit"
         script.write_text(COMMAND, encoding="utf-8")
         command.write_text(f'#!/bin/sh\nexec {shlex.join([*python, str(script)])} "$@"\n', encoding="utf-8")

@@ -277,7 +277,7 @@ def test_bringing_an_index_up_to_date_keeps_its_partitions(indexed: tuple[Table,
         query = table.handle.search(vectors[0]).distance_type("dot").nprobes(plan.probes).select(["id"])
         return int(re.findall(r"partitions_ranked=(\d+)", query.limit(5).analyze_plan())[0])
 
-    asked = 0.9 * plan.partitions  # k-means now and then leaves a partition empty, and Lance drops it
+    asked = 0.8 * plan.partitions  # k-means now and then leaves a partition empty, and Lance drops it
     assert asked <= ranked() <= plan.partitions
     table.optimize()
     assert asked <= ranked() <= plan.partitions
