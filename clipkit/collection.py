@@ -131,7 +131,10 @@ class Collection:
 
     @property
     def text_encoder(self) -> Encoder:
-        """What embeds texts as `encoder` does: its text side alone, where that can be had sooner."""
+        """What embeds texts as `encoder` does: its text side alone, where that can be had sooner.
+
+        Raises CollectionMismatch if the collection has no vectors of the model.
+        """
         return self._model.for_texts()
 
     @property

@@ -44,8 +44,8 @@ class Model:
 
     def for_search(self, query: Query) -> Encoder:
         """An encoder for this query, whose vectors the collection has. Raises CollectionMismatch."""
-        pictures = any(part.what == "image" for part in query.parts)
-        return self._for_pictures() if pictures else self.for_texts()
+        has_pictures = any(part.what == "image" for part in query.parts)
+        return self._whole() if has_pictures else self.for_texts()
 
     def for_texts(self) -> Encoder:
         """An encoder for texts, whose vectors the collection has. Raises CollectionMismatch.
@@ -53,9 +53,9 @@ class Model:
         As long as the model has not been needed for more, its text side alone will do.
         """
         alone = self._text_side() if self._encoder is None else None
-        return alone or self._for_pictures()
+        return alone or self._whole()
 
-    def _for_pictures(self) -> Encoder:
+    def _whole(self) -> Encoder:
         given = None if self._follows else self._encoder
         return self.current() if given is None else self._store.known(given)
 

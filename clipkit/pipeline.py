@@ -1,5 +1,6 @@
-"""One run of indexing: files read in threads, encoded two batches at once, handed to the writer.
+"""One run of indexing: files read in threads, encoded, handed to the writer.
 
+An encoder of several lanes has two batches at once; one of a single lane is called by the calling thread.
 What waits between the stages is bounded, so memory does not grow with the folder.
 """
 
