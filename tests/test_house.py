@@ -54,7 +54,7 @@ FLOORS = (
             "sketch",
         ),
         *("encoders.bpe", "encoders.lazily", "encoders.pooled", "encoders.settings"),
-        *("encoders.texts", "encoders.wordfiles"),
+        *("encoders.texts", "encoders.transformer", "encoders.wordfiles"),
     ),
     (
         *("gallery", "places", "encoders.catalog", "encoders.devices", "encoders.hub", "encoders.packed"),
@@ -98,7 +98,7 @@ DOORS = {
         *("adding", "encoders.reduced", "encoders.remote", "reduction"),
         *("calibration", "collection", "colours", "comparison", "embedded", "encoder", "encoders.openclip"),
         *("encoders.pixels", "encoders.sentence", "encoders.texttower", "encoders.towers"),
-        *("encoders.wordfiles", "encoders.words"),
+        *("encoders.transformer", "encoders.wordfiles", "encoders.words"),
         *("evaluate", "explain", "hits", "images", "indexing", "labels", "lance", "maps", "measures"),
         *(
             "neighbours",
@@ -155,7 +155,7 @@ DOORS = {
     "sentence_transformers": {"encoders.sentence"},
     "sklearn": {"probe"},
     "textual_image": {"cli"},
-    "threadpoolctl": {"encoders.texttower"},
+    "threadpoolctl": {"encoders.transformer"},
     "timm": {"encoders.fusing"},
     "torch": {
         *("cli", "encoders.devices", "encoders.fusing", "encoders.jpegs", "encoders.openclip"),

@@ -16,7 +16,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from clipkit import Collection, Query, load_encoder
 from clipkit.documents import index_documents
 from clipkit.encoder import TextCutWarning
-from clipkit.encoders import Load, load_texts, texttower
+from clipkit.encoders import Load, load_texts, texttower, transformer
 from clipkit.encoders.bpe import BytePairs, default_vocabulary
 from clipkit.errors import InvalidInput
 from tests.models import TINY_CLIP, TINY_COCA, TINY_SIGLIP, model_folder
@@ -82,6 +82,16 @@ def test_rows_are_those_of_the_whole_model(tmp_path: Path, changes: dict[str, An
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_rows_of_wide_towers_too_that_two_threads_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heads: int
+) -> None:
+    monkeypatch.setattr(transformer, "_WIDE", TINY_CLIP["text_cfg"]["width"])
+    config = {**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], "heads": heads, "layers": 2}}
+    ours, theirs = rows_of_both(f"local-dir:{model_folder(tmp_path / 'model', config)}")
+    np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
 def test_rows_of_the_bundled_model_are_its_own() -> None:
     ours, theirs = rows_of_both("bundled")
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
@@ -112,7 +122,7 @@ def test_towers_of_another_kind_are_left_to_the_whole_model(tmp_path: Path, conf
 
 
 def test_a_tower_that_gives_other_rows_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texttower, "_gelu", lambda x: x)
+    monkeypatch.setattr(transformer, "_gelu", lambda x: x)
     spec = f"local-dir:{model_folder(tmp_path / 'model')}"
     load_encoder(spec)
     assert load_texts(spec) is None
