@@ -34,7 +34,7 @@ class BytePairs:
     def __init__(self, vocabulary: Path) -> None:
         import regex
 
-        lines = gzip.decompress(vocabulary.read_bytes()).decode().split("\n")[1 : _MOST_MERGES + 1]
+        lines = _merges(vocabulary)
         letters = _letters()
         words = [*letters.values(), *(f"{letter}</w>" for letter in letters.values())]
         words += [line.replace(" ", "") for line in lines]
@@ -83,6 +83,16 @@ class BytePairs:
                 break
             parts = _joined(parts, *best.split(" "))
         return parts
+
+
+def _merges(vocabulary: Path) -> list[str]:
+    """Those lines of the file that count, of which it may have five times as many: the rest is not read."""
+    data = b""
+    with gzip.open(vocabulary) as file:
+        while data.count(b"\n") <= _MOST_MERGES and (more := file.read(1 << 20)):
+            data += more
+    lines = data.split(b"\n", _MOST_MERGES + 1)[1 : _MOST_MERGES + 1]
+    return b"\n".join(lines).decode().split("\n")
 
 
 def _joined(parts: list[str], left: str, right: str) -> list[str]:
