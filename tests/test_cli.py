@@ -561,6 +561,16 @@ def test_doctor_tells_what_is_here(run: Run, home: Path) -> None:
     assert re.search(r"fast \((in the cache|not here)\)", told)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_doctor_names_int8_where_it_would_be_quicker(
+    run: Run, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setattr("clipkit.encoders.devices.cpu_has_int8", lambda: there)
+    result = run("doctor", "--device", "cpu", "--precision", "fp32")
+    assert result.code == 0
+    assert ("--precision int8" in result.err) is there
+
+
 def test_doctor_knows_every_extra(run: Run) -> None:
     project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text(encoding="utf-8"))
     extras = set(project["project"]["optional-dependencies"]) - {"all"}

@@ -11,7 +11,7 @@ import torch
 from clipkit.encoders import fusing
 from clipkit.encoders.devices import cpu_has_bf16
 from clipkit.encoders.fusing import fuse
-from clipkit.encoders.packed import pack
+from clipkit.encoders.packed import PackedLinear, pack, pack_patches
 from clipkit.encoders.texts import encode_texts, traced
 from tests import models
 
@@ -101,7 +101,8 @@ def test_packed_weights_in_float32_give_the_rows_of_plain_ones() -> None:
     expected = rows(visual, noise())
     fuse(visual, torch.float32)
     visual.conv1 = torch.nn.Sequential(visual.conv1)
-    pack(visual)
+    pack(visual, PackedLinear)
+    pack_patches(visual)
     assert not any(isinstance(module, torch.nn.MultiheadAttention) for module in visual.modules())
     torch.testing.assert_close(rows(visual, noise()), expected, atol=1e-5, rtol=0)
 

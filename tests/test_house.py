@@ -53,7 +53,7 @@ FLOORS = (
             "resident",
             "sketch",
         ),
-        *("encoders.bpe", "encoders.lazily", "encoders.pooled", "encoders.settings"),
+        *("encoders.bpe", "encoders.int8", "encoders.lazily", "encoders.pooled", "encoders.settings"),
         *("encoders.texts", "encoders.transformer", "encoders.wordfiles"),
     ),
     (
@@ -158,7 +158,8 @@ DOORS = {
     "threadpoolctl": {"encoders.transformer"},
     "timm": {"encoders.fusing"},
     "torch": {
-        *("cli", "encoders.devices", "encoders.fusing", "encoders.jpegs", "encoders.openclip"),
+        *("cli", "encoders.devices", "encoders.fusing", "encoders.int8", "encoders.jpegs"),
+        "encoders.openclip",
         *("encoders.packed", "encoders.pixels", "encoders.pooled", "encoders.sentence", "encoders.texts"),
         *("encoders.tokens", "encoders.towers", "encoders.weights"),
     },

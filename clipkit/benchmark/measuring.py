@@ -141,7 +141,7 @@ _ADVICE = {
     "decode": "Decoding limits: a processor with more cores helps, smaller copies of the pictures do, and a "
     "faster model or GPU does not.",
     "model": "The model limits: a GPU helps, a smaller model does (clipkit models), and so does "
-    "--precision bf16 where the processor has it.",
+    "--precision bf16, or int8, where the processor has it.",
     "disk": "Reading and writing limit: have the collection (--db), the pictures or both on a faster disk.",
     "overhead": "Neither decoding nor the model limits, so most likely other programs take the cores, or the "
     "sample is too small to keep them busy: close them, or give --seconds more.",

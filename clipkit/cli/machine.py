@@ -89,7 +89,7 @@ def _versions() -> tuple[dict[str, str], list[str]]:
 def _device(session: Session) -> dict[str, Any]:
     import torch
 
-    from clipkit.encoders.devices import available, place
+    from clipkit.encoders.devices import available, cpu_has_int8, place
 
     placement = place(session.device, session.precision)
     found: dict[str, Any] = {"device": placement.device, "precision": placement.precision}
@@ -101,6 +101,11 @@ def _device(session: Session) -> dict[str, Any]:
     elif shutil.which("nvidia-smi") and not torch.cuda.is_available():
         found["hint"] = (
             "an NVIDIA driver is here, but this torch cannot use it: see pytorch.org for the other"
+        )
+    elif (placement.device, placement.precision) == ("cpu", "fp32") and cpu_has_int8():
+        found["hint"] = (
+            "with --precision int8, vision transformers of open_clip's own take half the time on this "
+            "processor, for rows that are a little less exact"
         )
     return found
 

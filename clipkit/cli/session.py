@@ -45,7 +45,9 @@ _Device = Annotated[
 ]
 _Precision = Annotated[
     str | None,
-    typer.Option(metavar="PRECISION", rich_help_panel=_PANEL, help="Run the model in fp32, bf16 or fp16."),
+    typer.Option(
+        metavar="PRECISION", rich_help_panel=_PANEL, help="Run the model in fp32, bf16, fp16 or int8."
+    ),
 ]
 _Json = Annotated[
     bool, typer.Option("--json", rich_help_panel=_PANEL, help="Print one JSON document, also for an error.")

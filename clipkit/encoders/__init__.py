@@ -77,9 +77,9 @@ def load_encoder(
     """The encoder that `spec` names (`DEFAULT_MODEL` if None), ready to use, in eval mode.
 
     `device` is "cuda", "cuda:1", "mps" or "cpu"; by default the first of them that is there. `precision` is
-    "fp32", "bf16" or "fp16"; see `devices` for the defaults. `upright=False` ignores the EXIF orientation,
-    as most other tools do. `batch_size` is the number of inputs that go through the model at once. With
-    `local_only` nothing is downloaded.
+    "fp32", "bf16", "fp16" or "int8"; see `devices` for the defaults. `upright=False` ignores the EXIF
+    orientation, as most other tools do. `batch_size` is the number of inputs that go through the model at
+    once. With `local_only` nothing is downloaded.
 
     Files come from the local cache if they are there; then the network is not touched at all, so a model
     does not change under a collection. An architecture with a weights file is preprocessed as open_clip
@@ -87,7 +87,7 @@ def load_encoder(
 
     Raises UnknownModel for a name that nothing goes by, ModelUnavailable if its files cannot be had,
     WeightsError if they are damaged, MissingExtra if it needs packages that are not installed, and
-    InvalidInput for a device that is not there.
+    InvalidInput for a device that is not there, or a precision that it or the model does not have.
     """
     name = canonical_name(DEFAULT_MODEL if spec is None else spec)
     if batch_size is not None and batch_size < 1:

@@ -1,6 +1,6 @@
 """Image towers made faster, or more exact in half precision, once they have their weights.
 
-None of it changes what a tower computes, only in which order and precision: rows agree to rounding.
+None of it changes what a tower computes, only in which order and precision.
 """
 
 from __future__ import annotations
@@ -8,17 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clipkit.encoders.devices import cpu_has_bf16
+from clipkit.errors import InvalidInput
 
 if TYPE_CHECKING:
     import torch
 
 
-def fuse(visual: Any, dtype: torch.dtype) -> None:
+def fuse(visual: Any, dtype: torch.dtype, *, int8: bool = False) -> None:
     """Fits the image tower of an open_clip model, in eval mode and float32, for rows in `dtype`.
 
     Batch norms go into the convolutions before them, branches that train apart become one (MobileOne,
     RepVGG), and convolutions get the memory format that they are fastest with. In open_clip's own
-    transformers, the last block computes no more than is pooled.
+    transformers, the last block computes no more than is pooled. With `int8`, they multiply integers: rows
+    then agree to a cosine of 0.99, and InvalidInput is raised for other towers.
     """
     import torch
 
@@ -33,14 +35,25 @@ def fuse(visual: Any, dtype: torch.dtype) -> None:
         visual.to(memory_format=torch.channels_last)
     visual.to(dtype)
     if not _is_plain(visual):
+        if int8:
+            raise InvalidInput(
+                "int8 is for models whose image tower is a vision transformer of open_clip's own, such as "
+                "ViT-B-32: leave the precision out, or take fp32"
+            )
         return
     if dtype != torch.float32:
         _sum_in_full(visual, dtype)
     pool_early(visual)
-    if dtype == torch.bfloat16 and visual.proj.device.type == "cpu" and cpu_has_bf16():
+    if int8:
+        from clipkit.encoders.int8 import Int8Linear
         from clipkit.encoders.packed import pack
 
-        pack(visual)
+        pack(visual, Int8Linear)
+    elif dtype == torch.bfloat16 and visual.proj.device.type == "cpu" and cpu_has_bf16():
+        from clipkit.encoders.packed import PackedLinear, pack, pack_patches
+
+        pack(visual, PackedLinear)
+        pack_patches(visual)
 
 
 def _fold_batch_norms(trunk: Any) -> None:

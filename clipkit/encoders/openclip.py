@@ -92,7 +92,7 @@ class OpenClipEncoder(BaseEncoder):
 
     @property
     def precision(self) -> str:
-        """In which the model computes: "fp32", "bf16" or "fp16"."""
+        """In which the model computes: "fp32", "bf16", "fp16", or, for pictures, "int8"."""
         return self._placement.precision
 
     def trace(self) -> None:
@@ -219,7 +219,7 @@ def _build(name: str, source: Source, placement: Placement) -> tuple[Any, Any]:
 
     # open_clip's mixed modes leave CoCa's attention pooling in float32, and it fails; pure ones are as exact.
     precision = f"pure_{placement.precision}"
-    if placement.precision == "fp32" or _folds(source):  # sums of weights, to be rounded once only
+    if placement.precision in ("fp32", "int8") or _folds(source):  # sums of weights, to be rounded once only
         precision = "fp32"
     own_text = {}
     if source.texts.tower is not None:  # from files at hand: open_clip would ask the hub, and for weights too
@@ -244,7 +244,7 @@ def _build(name: str, source: Source, placement: Placement) -> tuple[Any, Any]:
         raise WeightsError(f"open_clip cannot build the architecture of {name}: {error}") from error
     with _silent_open_clip():
         weights.load_into(model, source.weights)
-    fuse(model.eval().visual, placement.dtype)
+    fuse(model.eval().visual, placement.dtype, int8=placement.precision == "int8")
     return model.to(placement.dtype) if precision == "fp32" else model, transform
 
 

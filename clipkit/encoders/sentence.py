@@ -270,6 +270,8 @@ def _placement(options: Options) -> Placement:
     """As `devices.place` has it, but for bfloat16 on a processor that has instructions for it."""
     import torch
 
+    if options.precision == "int8":
+        raise InvalidInput("int8 is for pictures: leave the precision of a text model out, or take fp32")
     placement = place(options.device, options.precision)
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     if placement.device == "cpu" and options.precision is None and native:

@@ -1,13 +1,13 @@
 """How near the rows of an index come to those of plain open_clip in fp32, for the same weights.
 
-    python -m tests.bench.fidelity --photos FOLDER_OF_JPEGS --work SCRATCH_FOLDER
+    python -m tests.bench.fidelity --photos FOLDER_OF_JPEGS --work SCRATCH_FOLDER [--precision int8]
 
 Prints a table, by family of models and kind of photo: the mean and least cosine between the rows that
-indexing makes (decoded no larger than needed, resized by torch, in the precision that clipkit chooses here)
-and those of open_clip's own preprocessing of the whole picture, with the model in fp32. The photos are taken
-as they are, and scaled up to 12 megapixels with noise, at quality 90. `bundled` is trained; the weights of
-the others are random, with all scales such that signals get through. As a yardstick, it gives the mean
-cosine between different photos.
+indexing makes (decoded no larger than needed, resized by torch, in the given precision, or the one that
+clipkit chooses here) and those of open_clip's own preprocessing of the whole picture, with the model in fp32.
+The photos are taken as they are, and scaled up to 12 megapixels with noise, at quality 90. `bundled` is
+trained; the weights of the others are random, with all scales such that signals get through. As a yardstick,
+it gives the mean cosine between different photos.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def made(arch: str, work: Path) -> tuple[str, str, str | None]:
     return f"{arch}@{path}", arch, str(path)
 
 
-def pairs(work: Path, names: list[str]) -> Iterator[tuple[str, OpenClipEncoder, Any, Any]]:
+def pairs(
+    work: Path, names: list[str], precision: str | None
+) -> Iterator[tuple[str, OpenClipEncoder, Any, Any]]:
     """(family, clipkit's encoder, open_clip's model in fp32, its transform)"""
     for name in names:
         if name == "bundled":
@@ -99,7 +101,7 @@ def pairs(work: Path, names: list[str]) -> Iterator[tuple[str, OpenClipEncoder, 
         else:
             spec, arch, weights = made(FAMILIES[name], work)
         model, transform = open_clip.create_model_from_pretrained(arch, weights)
-        encoder = load_encoder(spec, device="cpu")
+        encoder = load_encoder(spec, device="cpu", precision=precision)
         assert isinstance(encoder, OpenClipEncoder)
         yield name, encoder, model.eval(), transform
 
@@ -111,12 +113,13 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=200, help="how many photos as they are")
     parser.add_argument("--large", type=int, default=40, help="how many of 12 megapixels")
     parser.add_argument("--families", nargs="+", default=["bundled", *FAMILIES])
+    parser.add_argument("--precision")
     args = parser.parse_args()
     found = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
     kinds = {"as they are": found[: args.small], "12 MP": enlarged(found[: args.large], args.work / "large")}
     print("| family | precision | photos | n | mean cosine | least | between photos |")
     print("|---|---|---|---|---|---|---|")
-    for name, encoder, model, transform in pairs(args.work, args.families):
+    for name, encoder, model, transform in pairs(args.work, args.families, args.precision):
         for kind, photos in kinds.items():
             theirs = plain(model, transform, photos)
             cosines = np.sum(indexed(encoder, photos) * theirs, axis=1)
