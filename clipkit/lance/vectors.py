@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clipkit.encoder import batched
 from clipkit.filters import all_of, id_in
-from clipkit.lance.held import ROUNDING, HeldVectors, array_of, ranked, scored, with_vectors
+from clipkit.lance.held import ROUNDING, HeldRows, array_of, ordered, scored, with_vectors
 from clipkit.lance.plans import Plan
 from clipkit.lance.table import Table
 from clipkit.lance.upkeep import VectorIndex
@@ -54,7 +54,7 @@ class VectorColumn:
         self._table = table
         self.column = column
         self.index = VectorIndex(table, column)
-        self._held = HeldVectors(table, column)
+        self._held = HeldRows(table, column, unless=lambda: self._reach(1, None).probes is not None)
         table.indexes[column] = self.index
 
     def nearest(
@@ -66,12 +66,11 @@ class VectorColumn:
         pass the filter. Else the index chooses candidates, which are scored again exactly.
         """
         k = min(k, MOST_ROWS - TIES_AHEAD)
+        held = self._held.nearest(vector, k, where=where, columns=columns)
+        if held is not None:
+            return held
         wanted = k + TIES_AHEAD
         reach = self._reach(k, where)
-        if reach.probes is None:
-            held = self._held.nearest(vector, k, where=where, columns=columns)
-            if held is not None:
-                return held
         found = self._ranked(vector, wanted, where, columns, reach)
         if found.num_rows < k and reach.probes is not None:  # these partitions hold no more
             found = self._ranked(vector, wanted, where, columns, EXACT)
@@ -133,9 +132,9 @@ class VectorColumn:
         columns: Sequence[str],
         reach: Reach,
     ) -> pa.Table:
-        """Up to `limit` rows, best first, scored as `HeldVectors` scores: alike, however they are found."""
+        """Up to `limit` rows, best first, scored as `HeldRows` scores: alike, however they are found."""
         found = self._search(vector, limit, where, [*columns, self.column], reach)
-        return ranked(found.drop_columns(["_distance"]), self.column, vector)
+        return ordered(scored(found.drop_columns(["_distance"]), self.column, vector))
 
     def _search(
         self,
