@@ -24,6 +24,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from clipkit.colours import from_array, rgb
 from clipkit.errors import ClipkitError, ImageError, InvalidInput, MissingExtra
 from clipkit.exif import Facts, facts_of, orientation_of, tiff_facts, tiff_tags
+from clipkit.resizing import resized, within
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 """A path, the bytes of an image file, or a stream of them."""
@@ -197,7 +198,8 @@ def thumbnail(image: Image.Image, *, edge: int = THUMBNAIL_EDGE, quality: int = 
     if edge < 1:
         raise InvalidInput(f"a thumbnail's edge is at least 1 pixel, not {edge}")
     small = rgb(image)
-    small.thumbnail((edge, edge), Image.Resampling.HAMMING)  # as sharp as bicubic, for two thirds of the time
+    if (size := within(*small.size, edge)) != small.size:
+        small = Image.fromarray(resized(small, *size, "bicubic"))
     out = io.BytesIO()
     small.save(out, "JPEG", quality=quality)
     return out.getvalue()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from clipkit.encoders import pixels
+from clipkit import resizing
 from clipkit.encoders.pixels import Preprocessing
 from clipkit.images import full_size, read_picture
 
@@ -60,7 +60,7 @@ def test_it_is_open_clips_own_to_a_few_levels(mode: str, size: Any, width: int, 
 def test_where_pillow_resizes_it_is_exactly_open_clips(
     mode: str, size: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pixels, "_has_fast_resize", lambda: False)
+    monkeypatch.setattr(resizing, "vectorised", lambda: False)
     preprocessing, transform = both(size, mode)
     torch.testing.assert_close(
         normalised(preprocessing, photo(91, 57)), transform(photo(91, 57)), atol=1e-5, rtol=0
@@ -68,7 +68,10 @@ def test_where_pillow_resizes_it_is_exactly_open_clips(
 
 
 @pytest.mark.parametrize(("mode", "size"), MODES)
-def test_another_process_sees_exactly_what_open_clip_does(mode: str, size: Any) -> None:
+def test_another_process_sees_exactly_what_open_clip_does(
+    mode: str, size: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resizing, "vectorised", lambda: False)  # as where torch is not loaded
     preprocessing, transform = both(size, mode)
     there = pickle.loads(pickle.dumps(preprocessing))
     torch.testing.assert_close(normalised(there, photo(91, 57)), transform(photo(91, 57)), atol=1e-5, rtol=0)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clipkit.encoders.pixels import Preprocessing
 from clipkit.images import THUMBNAIL_EDGE, THUMBNAIL_QUALITY
+from clipkit.resizing import within
 
 if TYPE_CHECKING:
     import torch
@@ -110,12 +111,11 @@ def _within(images: torch.Tensor, edge: int) -> torch.Tensor:
     import torch
 
     height, width = images.shape[-2:]
-    scale = edge / max(height, width)
-    if scale >= 1:
+    size = within(width, height, edge)
+    if size == (width, height):
         return images
-    size = max(1, round(height * scale)), max(1, round(width * scale))
     smaller: torch.Tensor = torch.nn.functional.interpolate(
-        images, size=size, mode="bilinear", antialias=True
+        images, size=size[::-1], mode="bilinear", antialias=True
     )
     return smaller
 
