@@ -27,8 +27,8 @@ from clipkit.reports import Progress
 from clipkit.store import Store
 from clipkit.writing import Writer
 
-ENCODE_BATCH = 64  # pictures handed to the encoder at once, or more; it splits them further as it likes
-READ_AHEAD = max(2 * ENCODE_BATCH, 32 * (os.cpu_count() or 1))  # files read beyond those that are encoded
+ENCODE_BATCH = 32  # pictures handed to the encoder at once, or more; it splits them further as it likes
+READ_AHEAD = max(4 * ENCODE_BATCH, 32 * (os.cpu_count() or 1))  # files read beyond those that are encoded
 
 
 class Meter:
