@@ -33,7 +33,7 @@ class Waiting:
     saved: str
 
 
-def put_off(modules: Mapping[str, Waiting]) -> None:
+def put_off(modules: Mapping[str, Sequence[Waiting]]) -> None:
     """From now on, the modules of these names are run without what can wait, unless that is there already."""
     have_run(tuple(modules), _Without(modules))
 
@@ -68,17 +68,19 @@ def real(module: str, name: str) -> Any:
 class _Without:
     """Runs one of the modules with an import statement that puts off what it can."""
 
-    modules: Mapping[str, Waiting]
+    modules: Mapping[str, Sequence[Waiting]]
 
     def __call__(self, module: ModuleType, loader: Loader) -> None:
-        waiting = self.modules[module.__name__]
-        there = waiting.saved in sys.modules or find_spec(waiting.saved) is None
+        absent = [
+            w for w in self.modules[module.__name__] if w.saved not in sys.modules and find_spec(w.saved)
+        ]
 
         def given(name: str, *where: Any) -> Any:  # globals, locals, names, level: as statements give them
             level = where[3] if len(where) > 3 else 0
-            if there or level or not f"{name}.".startswith(f"{waiting.package}."):
-                return builtins.__import__(name, *where)
-            return _StandIn(name, waiting.substitute)
+            for waiting in absent:
+                if not level and f"{name}.".startswith(f"{waiting.package}."):
+                    return _StandIn(name, waiting.substitute)
+            return builtins.__import__(name, *where)
 
         own = vars(module)
         own["__builtins__"] = {**vars(builtins), "__import__": given}  # its import statements look there

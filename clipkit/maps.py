@@ -207,7 +207,7 @@ def _search_later(module: str, name: str) -> Any:
 
 
 # That search takes 20 s to compile, the first time ever that it is imported, and is not made use of.
-_SEARCH = {"umap.umap_": Waiting("pynndescent", _search_later, "pynndescent")}
+_SEARCH = {"umap.umap_": [Waiting("pynndescent", _search_later, "pynndescent")]}
 
 
 def _umap() -> Any:

@@ -51,6 +51,31 @@ print(sorted(listed.tables))
     assert output_of(code, str(db)) == f"{names}\n"
 
 
+def test_lancedbs_methods_are_not_compared_with_those_that_they_override(db: Path) -> None:
+    """From Python 3.12 on, lancedb itself leaves that out. Who imports it later has it all the same."""
+    Collection.create("colours", db=db, encoder=FakeEncoder())
+    code = """
+import sys
+import clipkit.lance, lancedb, lancedb.remote.db, lancedb.namespace
+assert "overrides" not in sys.modules
+assert lancedb.db.LanceDBConnection.open_table.__doc__
+print(isinstance(lancedb.connect(sys.argv[1]), lancedb.DBConnection))
+try:
+    from overrides import override
+except ImportError:  # it comes with lancedb before Python 3.12 only
+    sys.exit()
+try:
+    class Odd:
+        @override
+        def nothing(self): ...
+except TypeError as error:
+    assert "super" in str(error)
+else:
+    raise AssertionError("it no longer checks")
+"""
+    assert output_of(code, str(db)) == "True\n"
+
+
 def test_what_is_there_already_is_used_as_it_is() -> None:
     code = """
 import lance_namespace_urllib3_client.models as models

@@ -35,8 +35,8 @@ def _mark_later(module: str, name: str) -> Any:
 
 
 _MODULES = {
-    "torchvision.ops.roi_align": Waiting("torch._dynamo.utils", later, "torch._dynamo"),
-    "timm.models.naflexvit": Waiting("timm.layers", _mark_later, "torch._dynamo"),
-    "open_clip.coca_model": Waiting("transformers", later, "transformers"),
-    "open_clip.hf_model": Waiting("transformers", later, "transformers"),
+    "torchvision.ops.roi_align": [Waiting("torch._dynamo.utils", later, "torch._dynamo")],
+    "timm.models.naflexvit": [Waiting("timm.layers", _mark_later, "torch._dynamo")],
+    "open_clip.coca_model": [Waiting("transformers", later, "transformers")],
+    "open_clip.hf_model": [Waiting("transformers", later, "transformers")],
 }

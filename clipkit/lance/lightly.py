@@ -6,6 +6,9 @@ second and more. A table in a folder or an object store needs one of them, to li
 `lance_namespace` hands these classes on. Whoever imports them from there is given what imports them on use:
 it can be called and asked for what it has, but not inherited from. To have them whole, import lance_namespace
 before clipkit.
+
+Before Python 3.12, lancedb also compares each of its methods with the one that it overrides: for a tenth of a
+second, in which it finds nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +41,22 @@ def _model_later(module: str, name: str) -> type:
     return later(module, name)
 
 
-put_off(dict.fromkeys(("lance_namespace", "lancedb.namespace"), Waiting(_CLIENT, _model_later, _CLIENT)))
+def _unchecked(module: str, name: str) -> Any:
+    """What lancedb has for a name of `overrides` from Python 3.12 on."""
+    return type(name, (), {"__module__": module}) if name == "EnforceOverrides" else lambda method: method
+
+
+_CATALOGUES = Waiting(_CLIENT, _model_later, _CLIENT)
+_CHECKS = Waiting("overrides", _unchecked, "overrides")
+
+put_off(
+    {
+        "lance_namespace": [_CATALOGUES],
+        "lancedb.namespace": [_CATALOGUES, _CHECKS],
+        "lancedb.db": [_CHECKS],
+        "lancedb.remote.db": [_CHECKS],
+    }
+)
 
 import lancedb  # noqa: E402 - only now
 
