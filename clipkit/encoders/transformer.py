@@ -172,11 +172,10 @@ def _threads() -> ThreadpoolController:
 
 def _product(weights: Floats, x: Floats) -> Floats:
     """weights (..., to, from) @ x (from, tokens); for few tokens in slices, which take 10 to 25% less."""
-    product: Floats
-    rows, width = weights.shape[-2:]
+    *apart, rows, width = weights.shape
     while x.shape[1] <= _FEW and rows * x.size > _SMALL and rows % 2 == 0:
         rows //= 2
-    product = weights.reshape(-1, rows, width) @ x
+    product: Floats = weights.reshape(*apart, -1, rows, width) @ x  # of a view: half a block's lie apart
     return product.reshape(*weights.shape[:-1], x.shape[1])
 
 
