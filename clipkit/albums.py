@@ -24,10 +24,11 @@ from clipkit.errors import InvalidInput, did_you_mean
 from clipkit.filters import all_of, id_in, self_contained
 from clipkit.hiding import visible
 from clipkit.hits import Hits, Kind
-from clipkit.images import open_image, thumbnail
+from clipkit.images import open_image
 from clipkit.lance import Database, Table
 from clipkit.query import Part, Query, expanded
 from clipkit.refining import distinct, refined, vectors_of
+from clipkit.resizing import thumbnail
 from clipkit.schema import ALBUMS
 
 if TYPE_CHECKING:

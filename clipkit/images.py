@@ -22,9 +22,8 @@ from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from clipkit.colours import from_array, rgb
-from clipkit.errors import ClipkitError, ImageError, InvalidInput, MissingExtra
+from clipkit.errors import ClipkitError, ImageError, MissingExtra
 from clipkit.exif import Facts, facts_of, orientation_of, tiff_facts, tiff_tags
-from clipkit.resizing import resized, within
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 """A path, the bytes of an image file, or a stream of them."""
@@ -32,8 +31,6 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 # The largest sensors in phones give 16320 x 12240, just below. Decoded, that is 0.8 GB (Pillow keeps 4 bytes
 # a pixel), which an ordinary machine still survives.
 MAX_PIXELS = 200_000_000
-THUMBNAIL_EDGE = 256  # pixels; sharp in a grid of results on a dense screen, about 15 kB
-THUMBNAIL_QUALITY = 80
 _BIG_PIXELS = 50_000_000  # beyond what most cameras give; of such pictures one is decoded at a time
 
 # Only formats that begin with a signature (any file may be a TGA), decode in this process (EPS would start
@@ -191,18 +188,6 @@ def full_size(image: Image.Image) -> tuple[int, int]:
 def enough_for(edge: int) -> int:
     """The least `reduce_to` with which the shorter edge of a large picture keeps `edge` pixels."""
     return -(-edge * 5 // 7)
-
-
-def thumbnail(image: Image.Image, *, edge: int = THUMBNAIL_EDGE, quality: int = THUMBNAIL_QUALITY) -> bytes:
-    """JPEG bytes of `image` with no edge above `edge` pixels, never enlarged, without metadata."""
-    if edge < 1:
-        raise InvalidInput(f"a thumbnail's edge is at least 1 pixel, not {edge}")
-    small = rgb(image)
-    if (size := within(*small.size, edge)) != small.size:
-        small = Image.fromarray(resized(small, *size, "bicubic"))
-    out = io.BytesIO()
-    small.save(out, "JPEG", quality=quality)
-    return out.getvalue()
 
 
 @contextmanager

@@ -23,14 +23,13 @@ from clipkit.errors import ImageError, MissingExtra
 from clipkit.folders import FoundFile, id_to_path, member_of
 from clipkit.images import (
     MAX_PIXELS,
-    THUMBNAIL_EDGE,
     Picture,
     enough_for,
     open_image,
     read_picture,
-    thumbnail,
 )
 from clipkit.jpegs import header_of
+from clipkit.resizing import THUMBNAIL_EDGE, thumbnail
 from clipkit.schema import ItemRow
 
 if TYPE_CHECKING:

@@ -28,9 +28,10 @@ from clipkit.encoders import load_encoder
 from clipkit.encoders.jpegs import JpegDecoder
 from clipkit.encoders.pixels import Preprocessing
 from clipkit.folders import FoundFile
-from clipkit.images import THUMBNAIL_EDGE, open_image
+from clipkit.images import open_image
 from clipkit.jpegs import header_of
 from clipkit.reading import Copy, Decoded, KnownHashes, Unreadable, read_file
+from clipkit.resizing import THUMBNAIL_EDGE
 from clipkit.testing import FakeEncoder
 from tests.test_pixels import photo
 

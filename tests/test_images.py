@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from clipkit import images
-from clipkit.errors import ImageError, InvalidInput, MissingExtra
-from clipkit.images import MAX_PIXELS, SUFFIXES, open_image, read_picture, thumbnail
+from clipkit.errors import ImageError, MissingExtra
+from clipkit.images import MAX_PIXELS, SUFFIXES, open_image, read_picture
 
 Array = NDArray[Any]
 
@@ -289,56 +289,6 @@ def test_images_and_arrays_are_reduced_too() -> None:
     image = noise(600, 700)
     assert open_image(image, reduce_to=75).tobytes() == image.reduce(4).tobytes()
     assert open_image(np.asarray(image), reduce_to=75).tobytes() == image.reduce(4).tobytes()
-
-
-# --- thumbnails
-
-
-@pytest.mark.parametrize(
-    ("size", "edge", "expected"),
-    [
-        ((1000, 500), 256, (256, 128)),
-        ((500, 1000), 100, (50, 100)),
-        ((90, 70), 256, (90, 70)),
-        ((3000, 1), 256, (256, 1)),
-    ],
-)
-def test_a_thumbnail_fits_and_is_never_enlarged(
-    size: tuple[int, int], edge: int, expected: tuple[int, int]
-) -> None:
-    shown = Image.open(io.BytesIO(thumbnail(noise(size[1], size[0]), edge=edge)))
-    assert (shown.format, shown.mode, shown.size) == ("JPEG", "RGB", expected)
-
-
-def test_a_thumbnail_tells_nothing_of_its_picture_but_the_pixels() -> None:
-    data = stored(
-        noise(30, 40), "JPEG", exif=oriented(6), comment=b"private", icc_profile=b"x" * 200, dpi=(300, 300)
-    )
-    image = Image.open(io.BytesIO(data))
-    assert {"exif", "comment", "icc_profile", "dpi"} <= set(image.info)
-    shown = Image.open(io.BytesIO(thumbnail(image)))
-    assert not {"exif", "comment", "icc_profile", "dpi", "xmp"} & set(shown.info)
-
-
-def test_a_thumbnail_of_any_mode_is_on_white_and_leaves_its_picture_alone() -> None:
-    image = Image.new("RGBA", (600, 300), (200, 0, 0, 0))
-    shown = Image.open(io.BytesIO(thumbnail(image)))
-    assert shown.getpixel((5, 5)) == (255, 255, 255)
-    assert (image.size, image.mode) == ((600, 300), "RGBA")
-
-
-def test_a_thumbnail_of_higher_quality_is_nearer_to_its_picture() -> None:
-    image = noise(64, 64)
-    off = [
-        np.abs(np.asarray(Image.open(io.BytesIO(data)), np.int16) - np.asarray(image)).mean()
-        for data in (thumbnail(image), thumbnail(image, quality=92))
-    ]
-    assert off[1] < off[0]
-
-
-def test_a_thumbnail_has_at_least_one_pixel() -> None:
-    with pytest.raises(InvalidInput, match=r"^a thumbnail's edge is at least 1 pixel, not 0$"):
-        thumbnail(noise(3, 3), edge=0)
 
 
 # --- what cannot be read

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from clipkit.errors import ImageError, InvalidInput
-from clipkit.images import enough_for, open_image, thumbnail
+from clipkit.images import enough_for, open_image
+from clipkit.resizing import thumbnail
 
 MAX_BYTES = 25_000_000  # JPEGs of phones have up to 20 MB at their largest setting
 MAX_PIXELS = 64_000_000  # phones give 48 or 50 million; decoded, 256 MB

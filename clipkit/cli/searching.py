@@ -108,8 +108,9 @@ def describe(
     Example: clipkit describe cat.jpg -k 3
     """
     from clipkit.hiding import visible
-    from clipkit.images import THUMBNAIL_EDGE, open_image, thumbnail
+    from clipkit.images import open_image
     from clipkit.query import Query
+    from clipkit.resizing import THUMBNAIL_EDGE, thumbnail
 
     from_file = str(image) != "-"
     shown = pictures.are_wanted(show and from_file and not session.json)

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.encoders.pixels import Preprocessing
-from clipkit.images import THUMBNAIL_EDGE, THUMBNAIL_QUALITY
-from clipkit.resizing import within
+from clipkit.resizing import THUMBNAIL_EDGE, THUMBNAIL_QUALITY, within
 
 if TYPE_CHECKING:
     import torch

@@ -21,10 +21,10 @@ import numpy as np
 
 from clipkit import Collection, sketch
 from clipkit.encoder import Vectors
-from clipkit.images import thumbnail
 from clipkit.neighbours import clusters, duplicates, outliers, recommend
 from clipkit.neighbours.nearest import exact_scores, nearest
 from clipkit.neighbours.rows import read_rows
+from clipkit.resizing import thumbnail
 from clipkit.schema import ItemRow
 from clipkit.testing import FakeEncoder
 

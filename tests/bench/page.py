@@ -25,7 +25,7 @@ from functools import partial
 import gradio as gr
 
 from clipkit import Collection, load_encoder
-from clipkit.images import thumbnail
+from clipkit.resizing import thumbnail
 from clipkit.schema import ItemRow
 from clipkit.sketch import draw, scene
 from clipkit_web.form import Form

@@ -25,8 +25,8 @@ from pathlib import Path
 import open_clip
 
 from clipkit import Collection, load_encoder
-from clipkit.images import thumbnail
 from clipkit.resident.meeting import private_folder
+from clipkit.resizing import thumbnail
 from clipkit.schema import ItemRow
 from clipkit.sketch import draw, scene
 from tests.bench.ann import clustered

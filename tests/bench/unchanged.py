@@ -19,7 +19,7 @@ from pathlib import Path
 
 from clipkit import Collection, load_encoder
 from clipkit.folders import FoundFile, walk
-from clipkit.images import thumbnail
+from clipkit.resizing import thumbnail
 from clipkit.schema import ItemRow
 from clipkit.sketch import draw, scene
 from tests.bench.ann import clustered
